@@ -1,0 +1,187 @@
+"""The artifact store: pictures and receipts as files that gateways and workers share.
+
+Any place fsspec knows will do: a folder (the default) or, with the matching driver installed,
+`s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}`: a reader
+can tell a damaged file, and a job's files go by prefix. Bytes are stored before the queue's commit names them
+(queue rule 9).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path, PurePosixPath
+from typing import Any, Protocol, TypeVar
+
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem
+
+from protocol.errors import Gone, NotFound, Unavailable
+from protocol.events import Artifact
+from protocol.receipts import Receipt
+from protocol.records import JobKey
+
+EXTENSIONS = {
+    "image/png": "png",
+    "image/webp": "webp",
+    "image/jpeg": "jpg",
+    "video/mp4": "mp4",
+    "text/plain": "txt",
+    "audio/midi": "mid",
+    "application/json": "json",
+}
+NONCE_FILE = ".rheostat-nonce"
+
+T = TypeVar("T")
+
+
+class NonceKeeper(Protocol):
+    """Where the shared nonce is agreed on: the catalog in Redis."""
+
+    async def nonce(self, proposed: str, /) -> str:
+        """Store `proposed` unless one stands already; return the one that stands."""
+        ...
+
+
+class ArtifactStore:
+    """Files under one root, addressed by relative paths with forward slashes."""
+
+    def __init__(self, url_or_path: str) -> None:
+        """Args:
+        url_or_path: a folder, or a URL of any fsspec file system.
+        """
+        self._fs, self._root = url_to_fs(url_or_path)
+        self._local = isinstance(self._fs, LocalFileSystem)
+
+    async def put(  # noqa: PLR0917 - an artifact is all of these
+        self, key: JobKey, attempt: int, index: int, data: bytes, media_type: str, seed: int
+    ) -> Artifact:
+        """Store the `index`-th result of an attempt, durably where the store is a folder."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"{_prefix(key)}/{attempt}/{index}-{digest}.{EXTENSIONS[media_type]}"
+        await self._in_thread(lambda: self._write(path, data))
+        return Artifact(path=path, media_type=media_type, bytes=len(data), sha256=digest, seed=seed)
+
+    async def put_receipt(self, key: JobKey, attempt: int, receipt: Receipt) -> str:
+        """Store the whole receipt; returns its path."""
+        data = receipt.model_dump_json(exclude_none=True).encode()
+        path = f"{_prefix(key)}/{attempt}/receipt-{hashlib.sha256(data).hexdigest()}.json"
+        await self._in_thread(lambda: self._write(path, data))
+        return path
+
+    async def get(self, path: str) -> bytes:
+        """The bytes at `path`.
+
+        Raises:
+            Gone: nothing is there any more, or what is there is not what was stored.
+            NotFound: `path` is not a name this store gives out.
+        """
+        digest = _digest_in(path)
+        data = await self._in_thread(lambda: self._read(path))
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Gone("the stored artifact is damaged")
+        return data
+
+    async def get_receipt(self, path: str) -> Receipt:
+        """The receipt at `path`; raises as `get` does."""
+        return Receipt.model_validate_json(await self.get(path))
+
+    async def delete_prefix(self, key: JobKey) -> None:
+        """Remove everything of one job; a job without files is no error."""
+        await self._in_thread(lambda: self._delete(_prefix(key)))
+
+    async def ensure_shared(self, keeper: NonceKeeper) -> None:
+        """Check that this store is the one all others of the same Redis use.
+
+        An empty store is marked with a nonce by the first who asks; Redis keeps the first nonce it is told,
+        and everybody's store must hold that one.
+
+        Raises:
+            Unavailable: code `artifacts_not_shared`.
+        """
+        marked = await self._in_thread(self._nonce)
+        if await keeper.nonce(marked) != marked:
+            raise Unavailable(
+                "this artifact store is not the one the other gateways and workers of this Redis use",
+                code="artifacts_not_shared",
+            )
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.to_thread(work)
+
+    def _full(self, path: str) -> str:
+        return f"{self._root}/{path}"
+
+    def _write(self, path: str, data: bytes) -> None:
+        if self._local:
+            _write_durably(Path(self._full(path)), data)
+        else:
+            self._fs.pipe_file(self._full(path), data)
+
+    def _read(self, path: str) -> bytes:
+        try:
+            data: Any = self._fs.cat_file(self._full(path))
+        except FileNotFoundError as error:
+            raise Gone("the artifact has expired") from error
+        return bytes(data)
+
+    def _delete(self, prefix: str) -> None:
+        if self._fs.exists(self._full(prefix)):
+            self._fs.rm(self._full(prefix), recursive=True)
+
+    def _nonce(self) -> str:
+        """The store's nonce, made if there is none. Of several who make one at the same time, one wins."""
+        with suppress(FileExistsError):
+            self._create(NONCE_FILE, secrets.token_hex(16).encode())
+        return self._read(NONCE_FILE).decode()
+
+    def _create(self, path: str, data: bytes) -> None:
+        """Write a new file; raises FileExistsError if there is one."""
+        if not self._local:
+            self._fs.pipe_file(self._full(path), data, mode="create")
+            return
+        final = Path(self._full(path))
+        if final.exists():
+            raise FileExistsError(path)
+        aside = _write_aside(final, data)
+        try:
+            os.link(aside, final)
+        finally:
+            aside.unlink()
+
+
+def _prefix(key: JobKey) -> str:
+    return f"{key.tenant}/{key.id}"
+
+
+def _digest_in(path: str) -> str:
+    """The sha256 a path's name promises; refuses paths that lead out of the store."""
+    pure = PurePosixPath(path)
+    if pure.is_absolute() or ".." in pure.parts or "-" not in pure.stem:
+        raise NotFound("no such artifact")
+    return pure.stem.rpartition("-")[2]
+
+
+def _write_durably(path: Path, data: bytes) -> None:
+    """Write aside, flush to the disk, then rename: a reader sees all of the file or none of it."""
+    _write_aside(path, data).replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _write_aside(path: Path, data: bytes) -> Path:
+    """The data, on the disk, in a file beside `path`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    with aside.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    return aside

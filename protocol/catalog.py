@@ -1,0 +1,65 @@
+"""The model catalog: what gateways know of a model without its weights.
+
+Written by workers when they have loaded a model, kept in Redis without a TTL, read by gateways to validate
+and to price. `digest` names the exact weights; jobs, receipts and checkpoints carry it.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from protocol.shapes import ModelShapes
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SizeLimits(_Frozen):
+    """Legal sizes in pixels: `min_side` to `max_side` in steps of `multiple`, at most `max_pixels` in all."""
+
+    multiple: int
+    min_side: int
+    max_side: int
+    max_pixels: int
+
+
+class InputDefaults(_Frozen):
+    """What a request gets where it is silent."""
+
+    width: int
+    height: int
+    num_inference_steps: int
+    guidance_scale: float | None = None
+    num_frames: int | None = None
+
+
+class CatalogEntry(_Frozen):
+    """One served model.
+
+    `input_fields` are the fields of the native `input` this model takes; `methods` is what
+    `compute_budget.methods` may name; `embedded_guidance` says that `guidance_scale` is a network input, so that
+    one lane suffices;
+    `tflops_per_second` is the last measured speed, 0 before the first measurement.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
+    family: str
+    modality: str
+    digest: str
+    dtype: str
+    shapes: ModelShapes
+    sizes: SizeLimits
+    defaults: InputDefaults
+    max_steps: int = 1_000
+    max_samples: int = 16
+    methods: tuple[str, ...] = ("steps",)
+    input_fields: tuple[str, ...]
+    embedded_guidance: bool = False
+    solver: str = "euler"
+    calibration: str | None = None
+    calibrated_budgets: tuple[float, ...] = ()
+    tflops_per_second: float = 0.0
+    created: int = 0

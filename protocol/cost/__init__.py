@@ -1,0 +1,131 @@
+"""What a request costs, from shapes alone: the same numbers for quotes, quotas, plans and receipts.
+
+    Price(per_step_flop, full_flop, other_flop) = price(entry, request)
+
+FLOP are integers and exact: two a multiply-accumulate, as torch's FlopCounterMode counts them (see `ops`).
+"""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict
+
+from protocol.catalog import CatalogEntry
+from protocol.cost.autoencoder import decode_image_cost, decode_video_cost, encode_image_cost
+from protocol.cost.flux import flux_cost
+from protocol.cost.ops import DenoiserCost
+from protocol.cost.text import clip_cost, t5_cost
+from protocol.cost.wan import wan_cost
+from protocol.jobs import GenerationRequest
+from protocol.receipts import FLOP_PER_TFLOP
+from protocol.resolve import lanes
+from protocol.shapes import FluxShapes, WanShapes
+
+__all__ = [
+    "DenoiserCost",
+    "Price",
+    "decode_cost",
+    "denoiser_cost",
+    "encode_cost",
+    "evaluations",
+    "price",
+    "steps_within",
+    "text_cost",
+]
+
+
+class Price(BaseModel):
+    """What a job costs unabridged.
+
+    `per_step_flop` has one entry an evaluation of one sample, all its lanes; `full_flop` is the denoiser's
+    share of the whole job, n samples; `other_flop` is encoders and decoder for the whole job: billed, not
+    budgeted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    per_step_flop: tuple[int, ...]
+    full_flop: int
+    other_flop: int
+
+    @property
+    def full_tflops(self) -> float:
+        return self.full_flop / FLOP_PER_TFLOP
+
+    @property
+    def per_step(self) -> tuple[float, ...]:
+        """`per_step_flop` in TFLOPs."""
+        return tuple(flop / FLOP_PER_TFLOP for flop in self.per_step_flop)
+
+    @property
+    def other_tflops(self) -> float:
+        return self.other_flop / FLOP_PER_TFLOP
+
+
+def price(entry: CatalogEntry, request: GenerationRequest) -> Price:
+    """Price a request that `resolve` has made concrete.
+
+    The prompt is encoded once a job, the negative prompt too if there are two lanes; every sample is decoded.
+    """
+    given = request.input
+    assert given.width is not None, "resolve() fills the size"
+    assert given.height is not None, "resolve() fills the size"
+    assert given.num_inference_steps is not None, "resolve() fills the steps"
+    rows = lanes(request, entry)
+    row = denoiser_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    per_step = (rows * row.evaluation,) * evaluations(entry.solver, given.num_inference_steps)
+    decode = decode_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    return Price(
+        per_step_flop=per_step,
+        full_flop=given.n * sum(per_step),
+        other_flop=rows * text_cost(entry.shapes) + given.n * decode,
+    )
+
+
+def evaluations(solver: str, num_inference_steps: int) -> int:
+    """Denoiser evaluations a solver makes on one sample; UniPC's corrector reuses the next step's.
+
+    Raises:
+        ValueError: an unknown solver.
+    """
+    if solver == "heun":
+        return 2 * num_inference_steps - 1
+    if solver in ("euler", "ab2", "unipc"):
+        return num_inference_steps
+    raise ValueError(f"unknown solver {solver!r}; known are ab2, euler, heun, unipc")
+
+
+def steps_within(solver: str, affordable: int) -> int:
+    """The most solver steps that make at most `affordable` evaluations, of which there is one at least."""
+    return (affordable + 1) // 2 if solver == "heun" else affordable
+
+
+def denoiser_cost(
+    shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
+) -> DenoiserCost:
+    """FLOP of one evaluation for one row of this size."""
+    tokens = shapes.image_tokens(width, height, num_frames)
+    if isinstance(shapes, FluxShapes):
+        return flux_cost(shapes.transformer, image_tokens=tokens, text_tokens=shapes.text_tokens)
+    return wan_cost(shapes.transformer, video_tokens=tokens, text_tokens=shapes.text_tokens)
+
+
+def text_cost(shapes: FluxShapes | WanShapes) -> int:
+    """FLOP of encoding one prompt."""
+    if isinstance(shapes, FluxShapes):
+        return clip_cost(shapes.clip) + t5_cost(shapes.t5)
+    return t5_cost(shapes.umt5)
+
+
+def decode_cost(
+    shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
+) -> int:
+    """FLOP of decoding one sample's latents."""
+    grid = shapes.latent_grid(width, height, num_frames)
+    if isinstance(shapes, FluxShapes):
+        return decode_image_cost(shapes.autoencoder, grid)
+    return decode_video_cost(shapes.autoencoder, grid)
+
+
+def encode_cost(shapes: FluxShapes, *, width: int, height: int) -> int:
+    """FLOP of encoding one image into latents."""
+    return encode_image_cost(shapes.autoencoder, width=width, height=height)

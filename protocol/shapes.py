@@ -1,0 +1,297 @@
+"""The few numbers of a model's configs that its compute and memory depend on.
+
+A catalog entry carries them, so a gateway prices a request without the weights. Field names and defaults are
+those of the diffusers and transformers configs: a `config.json` leaves out what it has at the default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+
+MAX_TEXT_TOKENS = 512
+"""Both FLUX and Wan pipelines cut the long text encoder's input here."""
+
+Grid = tuple[int, int, int]
+"""Latent frames, height and width."""
+
+
+class _Shape(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **more: Any) -> Self:
+        """Take this class's fields from a `config.json`; `more` gives what stands elsewhere."""
+        known = {name: config[name] for name in cls.model_fields if config.get(name) is not None}
+        return cls.model_validate({**known, **more})
+
+
+class _TransformerShape(_Shape):
+    attention_head_dim: PositiveInt = 128
+    num_attention_heads: PositiveInt
+
+    @property
+    def inner_dim(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+
+class FluxTransformerShape(_TransformerShape):
+    """`FluxTransformer2DModel`: two-stream blocks, then single-stream ones."""
+
+    num_attention_heads: PositiveInt = 24
+    patch_size: PositiveInt = 1
+    in_channels: PositiveInt = 64
+    out_channels: PositiveInt | None = None
+    num_layers: NonNegativeInt = 19
+    num_single_layers: NonNegativeInt = 38
+    joint_attention_dim: PositiveInt = 4096
+    pooled_projection_dim: PositiveInt = 768
+    guidance_embeds: bool = False
+
+    @property
+    def patch_channels(self) -> int:
+        """Numbers that the head gives for each image token."""
+        return self.patch_size**2 * (self.out_channels or self.in_channels)
+
+    @property
+    def num_blocks(self) -> int:
+        return self.num_layers + self.num_single_layers
+
+
+class WanTransformerShape(_TransformerShape):
+    """`WanTransformer3DModel`; `image_dim` and `added_kv_proj_dim` only in its image-to-video form."""
+
+    num_attention_heads: PositiveInt = 40
+    patch_size: tuple[PositiveInt, PositiveInt, PositiveInt] = (1, 2, 2)
+    in_channels: PositiveInt = 16
+    out_channels: PositiveInt | None = 16
+    text_dim: PositiveInt = 4096
+    freq_dim: PositiveInt = 256
+    ffn_dim: PositiveInt = 13824
+    num_layers: PositiveInt = 40
+    image_dim: PositiveInt | None = None
+    added_kv_proj_dim: PositiveInt | None = None
+    pos_embed_seq_len: PositiveInt | None = None
+
+    @property
+    def image_context_tokens(self) -> int:
+        """Tokens of the conditioning image: 257 of a CLIP ViT-H/14 unless the config says more."""
+        if self.added_kv_proj_dim is None:
+            return 0
+        return self.pos_embed_seq_len or 257
+
+    @property
+    def num_blocks(self) -> int:
+        return self.num_layers
+
+
+class ClipTextShape(_Shape):
+    """`CLIPTextModel`; `tokens` is what its tokenizer pads to."""
+
+    hidden_size: PositiveInt = 512
+    intermediate_size: PositiveInt = 2048
+    num_hidden_layers: PositiveInt = 12
+    tokens: PositiveInt = 77
+
+
+class T5Shape(_Shape):
+    """The encoder of `T5EncoderModel` or `UMT5EncoderModel`; `tokens` is what its tokenizer pads to."""
+
+    d_model: PositiveInt = 512
+    d_kv: PositiveInt = 64
+    d_ff: PositiveInt = 2048
+    num_layers: PositiveInt = 6
+    num_heads: PositiveInt = 8
+    feed_forward_proj: str = "relu"
+    tokens: PositiveInt
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], **more: Any) -> Self:
+        """As `_Shape.from_config`; UMT5's defaults are other than T5's."""
+        known = _UMT5_DEFAULTS if config.get("model_type") == "umt5" else {}
+        return super().from_config({**known, **config}, **more)
+
+    @property
+    def inner_dim(self) -> int:
+        return self.num_heads * self.d_kv
+
+    @property
+    def gated(self) -> bool:
+        """Whether the feed-forward has a gate: three matrices instead of two."""
+        return self.feed_forward_proj.startswith("gated")
+
+
+_UMT5_DEFAULTS = {"d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu"}
+
+
+class AutoencoderShape(_Shape):
+    """`AutoencoderKL` of plain down and up blocks, attention in the middle alone; others are refused."""
+
+    in_channels: PositiveInt = 3
+    out_channels: PositiveInt = 3
+    down_block_types: tuple[Literal["DownEncoderBlock2D"], ...] = ("DownEncoderBlock2D",)
+    up_block_types: tuple[Literal["UpDecoderBlock2D"], ...] = ("UpDecoderBlock2D",)
+    latent_channels: PositiveInt = 4
+    block_out_channels: tuple[PositiveInt, ...] = (64,)
+    layers_per_block: PositiveInt = 1
+    use_quant_conv: bool = True
+    use_post_quant_conv: bool = True
+    mid_block_add_attention: bool = True
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels a latent cell is wide."""
+        return 1 << (len(self.block_out_channels) - 1)
+
+
+class WanAutoencoderShape(_Shape):
+    """`AutoencoderKLWan` as in Wan 2.1 (the residual, patched one of 2.2 5B is refused)."""
+
+    base_dim: PositiveInt = 96
+    decoder_base_dim: PositiveInt | None = None
+    z_dim: PositiveInt = 16
+    dim_mult: tuple[PositiveInt, ...] = (1, 2, 4, 4)
+    num_res_blocks: PositiveInt = 2
+    temperal_downsample: tuple[bool, ...] = (False, True, True)
+    out_channels: PositiveInt = 3
+    is_residual: Literal[False] = False
+    patch_size: None = None
+
+    @model_validator(mode="after")
+    def _one_flag_a_scale(self) -> Self:
+        if len(self.temperal_downsample) != len(self.dim_mult) - 1:
+            raise ValueError("temperal_downsample must have one flag fewer than dim_mult has scales")
+        return self
+
+    @property
+    def spatial_factor(self) -> int:
+        """Pixels a latent cell is wide."""
+        return 1 << (len(self.dim_mult) - 1)
+
+    @property
+    def temporal_factor(self) -> int:
+        """Frames a latent frame stands for, but for the first, which stands for one."""
+        return 1 << sum(self.temperal_downsample)
+
+
+class FluxShapes(_Shape):
+    """A FLUX pipeline."""
+
+    family: Literal["flux"] = "flux"
+    transformer: FluxTransformerShape
+    clip: ClipTextShape
+    t5: T5Shape
+    autoencoder: AutoencoderShape
+
+    @classmethod
+    def from_configs(
+        cls,
+        transformer: Mapping[str, Any],
+        text_encoder: Mapping[str, Any],
+        text_encoder_2: Mapping[str, Any],
+        vae: Mapping[str, Any],
+        *,
+        text_tokens: int,
+        clip_tokens: int = 77,
+    ) -> Self:
+        """Read the folder's `config.json` files; tokens are what its tokenizers pad to, 512 at most."""
+        return cls(
+            transformer=FluxTransformerShape.from_config(transformer),
+            clip=ClipTextShape.from_config(text_encoder, tokens=clip_tokens),
+            t5=T5Shape.from_config(text_encoder_2, tokens=min(text_tokens, MAX_TEXT_TOKENS)),
+            autoencoder=AutoencoderShape.from_config(vae),
+        )
+
+    @property
+    def text_tokens(self) -> int:
+        """Text tokens beside the image's in every attention."""
+        return self.t5.tokens
+
+    @property
+    def latent_channels(self) -> int:
+        return self.autoencoder.latent_channels
+
+    @property
+    def spatial_factor(self) -> int:
+        return self.autoencoder.spatial_factor
+
+    @property
+    def num_blocks(self) -> int:
+        return self.transformer.num_blocks
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height must be multiples of this: a token is 2 x 2 latent cells."""
+        return 2 * self.spatial_factor
+
+    def latent_grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
+        """(1, h, w) of the latents of a `width` x `height` image; `num_frames` has no meaning here."""
+        return 1, 2 * (height // self.size_multiple), 2 * (width // self.size_multiple)
+
+    def image_tokens(self, width: int, height: int, num_frames: int | None = None) -> int:
+        _, rows, columns = self.latent_grid(width, height)
+        return rows * columns // 4
+
+
+class WanShapes(_Shape):
+    """A Wan 2.1 pipeline."""
+
+    family: Literal["wan"] = "wan"
+    transformer: WanTransformerShape
+    umt5: T5Shape
+    autoencoder: WanAutoencoderShape
+
+    @classmethod
+    def from_configs(
+        cls,
+        transformer: Mapping[str, Any],
+        text_encoder: Mapping[str, Any],
+        vae: Mapping[str, Any],
+        *,
+        text_tokens: int = MAX_TEXT_TOKENS,
+    ) -> Self:
+        """Read the pipeline folder's `config.json` files; 512 text tokens are used at most."""
+        return cls(
+            transformer=WanTransformerShape.from_config(transformer),
+            umt5=T5Shape.from_config(
+                {"model_type": "umt5", **text_encoder}, tokens=min(text_tokens, MAX_TEXT_TOKENS)
+            ),
+            autoencoder=WanAutoencoderShape.from_config(vae),
+        )
+
+    @property
+    def text_tokens(self) -> int:
+        """Text tokens that every block attends to."""
+        return self.umt5.tokens
+
+    @property
+    def latent_channels(self) -> int:
+        return self.autoencoder.z_dim
+
+    @property
+    def spatial_factor(self) -> int:
+        return self.autoencoder.spatial_factor
+
+    @property
+    def num_blocks(self) -> int:
+        return self.transformer.num_blocks
+
+    @property
+    def size_multiple(self) -> int:
+        """Width and height must be multiples of this, so that patches fill the latents."""
+        return self.spatial_factor * max(self.transformer.patch_size[1:])
+
+    def latent_grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
+        """(f, h, w) of the latents; frames count 1 + temporal_factor * (f - 1), one if not given."""
+        frames = ((num_frames or 1) - 1) // self.autoencoder.temporal_factor + 1
+        return frames, height // self.spatial_factor, width // self.spatial_factor
+
+    def image_tokens(self, width: int, height: int, num_frames: int | None = None) -> int:
+        grid = self.latent_grid(width, height, num_frames)
+        return prod(cells // patch for cells, patch in zip(grid, self.transformer.patch_size, strict=True))
+
+
+ModelShapes = Annotated[FluxShapes | WanShapes, Field(discriminator="family")]

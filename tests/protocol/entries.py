@@ -1,0 +1,121 @@
+"""Catalog entries to price and to plan against: one tiny of each family, and the public ones."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
+from protocol.jobs import GenerationRequest
+from protocol.resolve import resolve
+from protocol.shapes import FluxShapes, WanShapes
+
+TINY_FLUX = FluxShapes.from_configs(
+    {
+        "in_channels": 32,
+        "num_layers": 2,
+        "num_single_layers": 6,
+        "attention_head_dim": 32,
+        "num_attention_heads": 6,
+        "joint_attention_dim": 128,
+        "pooled_projection_dim": 128,
+    },
+    {"hidden_size": 128, "intermediate_size": 256, "num_hidden_layers": 2},
+    {"d_model": 128, "d_ff": 256, "num_layers": 2, "num_heads": 4, "d_kv": 32},
+    {"latent_channels": 8, "block_out_channels": [16, 32, 32]},
+    text_tokens=24,
+)
+
+XXL = {
+    "d_model": 4096,
+    "d_kv": 64,
+    "d_ff": 10240,
+    "num_layers": 24,
+    "num_heads": 64,
+    "feed_forward_proj": "gated-gelu",
+}
+FLUX_DEV_VAE = {
+    "latent_channels": 16,
+    "block_out_channels": [128, 256, 512, 512],
+    "layers_per_block": 2,
+    "use_quant_conv": False,
+    "use_post_quant_conv": False,
+}
+FLUX_DEV = FluxShapes.from_configs(
+    {"guidance_embeds": True},
+    {"hidden_size": 768, "intermediate_size": 3072},
+    XXL,
+    FLUX_DEV_VAE,
+    text_tokens=512,
+)
+WAN_1_3B_TRANSFORMER = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
+WAN_1_3B = WanShapes.from_configs(WAN_1_3B_TRANSFORMER, XXL, {})
+WAN_14B = WanShapes.from_configs({}, XXL, {})
+
+FLUX_FIELDS = (
+    "prompt",
+    "negative_prompt",
+    "width",
+    "height",
+    "num_inference_steps",
+    "guidance_scale",
+    "seed",
+    "n",
+)
+"""As a worker would write them; the least of them are always allowed anyway."""
+
+
+def flux_entry(**changes: Any) -> CatalogEntry:
+    """Like `flux-tiny`: 64 x 64 by default, 28 steps, true guidance."""
+    fields: dict[str, Any] = {
+        "name": "flux-tiny",
+        "family": "flux",
+        "modality": "image",
+        "digest": "0" * 64,
+        "dtype": "bfloat16",
+        "shapes": TINY_FLUX,
+        "sizes": SizeLimits(multiple=8, min_side=32, max_side=128, max_pixels=64 * 128),
+        "defaults": InputDefaults(width=64, height=64, num_inference_steps=28, guidance_scale=3.5),
+        "max_steps": 100,
+        "max_samples": 4,
+        "input_fields": FLUX_FIELDS,
+    }
+    return CatalogEntry(**{**fields, **changes})
+
+
+def flux_dev_entry(**changes: Any) -> CatalogEntry:
+    """FLUX.1-dev: guidance is a network input."""
+    fields: dict[str, Any] = {
+        "name": "flux-dev",
+        "shapes": FLUX_DEV,
+        "sizes": SizeLimits(multiple=16, min_side=256, max_side=2048, max_pixels=2048 * 2048),
+        "defaults": InputDefaults(width=1024, height=1024, num_inference_steps=50, guidance_scale=3.5),
+        "embedded_guidance": True,
+    }
+    return flux_entry(**{**fields, **changes})
+
+
+def wan_entry(**changes: Any) -> CatalogEntry:
+    """Wan 2.1 1.3B at its usual 81 x 480 x 832."""
+    fields: dict[str, Any] = {
+        "name": "wan-1.3b",
+        "family": "wan",
+        "modality": "video",
+        "shapes": WAN_1_3B,
+        "sizes": SizeLimits(multiple=16, min_side=128, max_side=1280, max_pixels=1280 * 720),
+        "defaults": InputDefaults(
+            width=832, height=480, num_inference_steps=50, guidance_scale=5.0, num_frames=81
+        ),
+        "input_fields": (*FLUX_FIELDS, "num_frames"),
+        "solver": "unipc",
+    }
+    return flux_entry(**{**fields, **changes})
+
+
+def request(entry: CatalogEntry, *, compute_budget: Any = None, **given: Any) -> GenerationRequest:
+    """A resolved request against `entry`."""
+    body = {
+        "model": entry.name,
+        "input": {"prompt": "a red apple", **given},
+        "compute_budget": compute_budget,
+    }
+    return resolve(GenerationRequest.model_validate(body), entry)

@@ -1,0 +1,104 @@
+"""The artifact store: on a folder and on another file system of fsspec, the same suite."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import uuid
+from pathlib import Path
+
+import pytest
+
+from protocol.artifacts import NONCE_FILE, ArtifactStore
+from protocol.errors import Gone, NotFound, Unavailable
+from protocol.jobqueue import Catalog, JobQueue
+from protocol.receipts import Action, PlanSummary, Receipt, SampleReceipt, StepLine
+from protocol.records import JobKey
+
+KEY = JobKey("public", "job-1")
+RECEIPT = Receipt(
+    budget=1.0, granted=1.0, spent=1.0, full_tflops=2.0, tflops=2.0, other_tflops=0.1, nfe=1, wall_s=0.5,
+    samples=(
+        SampleReceipt(
+            seed=7, granted=2.0, spent=2.0, nfe=1,
+            plan=PlanSummary(methods=(), num_inference_steps=1, solver="euler"),
+            steps=(
+                StepLine(index=0, action=Action.FULL, blocks_run=8, blocks_total=8, tflops=2.0, seconds=0.5),
+            ),
+        ),
+    ),
+)  # fmt: skip
+
+
+@pytest.fixture(params=["folder", "memory"])
+def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4()}"
+
+
+async def test_what_goes_in_comes_out(root: str) -> None:
+    artifact = await ArtifactStore(root).put(KEY, 2, 0, b"picture", "image/png", 7)
+    digest = hashlib.sha256(b"picture").hexdigest()
+    assert artifact.path == f"public/job-1/2/0-{digest}.png"
+    assert (artifact.bytes, artifact.sha256, artifact.seed) == (7, digest, 7)
+    assert await ArtifactStore(root).get(artifact.path) == b"picture"
+
+
+async def test_storing_twice_is_storing_once(root: str) -> None:
+    store = ArtifactStore(root)
+    first = await store.put(KEY, 1, 0, b"picture", "image/png", 7)
+    assert await store.put(KEY, 1, 0, b"picture", "image/png", 7) == first
+
+
+async def test_the_receipt_comes_back_whole(root: str) -> None:
+    store = ArtifactStore(root)
+    path = await store.put_receipt(KEY, 1, RECEIPT)
+    assert path.startswith("public/job-1/1/receipt-")
+    assert await store.get_receipt(path) == RECEIPT
+
+
+async def test_a_job_goes_by_its_prefix(root: str) -> None:
+    store = ArtifactStore(root)
+    mine = await store.put(KEY, 1, 0, b"a", "image/png", 1)
+    other = await store.put(JobKey("public", "job-10"), 1, 0, b"b", "image/png", 1)
+    await store.delete_prefix(KEY)
+    await store.delete_prefix(KEY)
+    with pytest.raises(Gone):
+        await store.get(mine.path)
+    assert await store.get(other.path) == b"b"
+
+
+@pytest.mark.parametrize("path", ["../secret-ab.png", "/etc/passwd-ab", "public/job-1/nodash.png", ""])
+async def test_other_paths_are_refused(root: str, path: str) -> None:
+    with pytest.raises(NotFound):
+        await ArtifactStore(root).get(path)
+
+
+async def test_a_damaged_file_is_gone(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    artifact = await store.put(KEY, 1, 0, b"picture", "image/png", 7)
+    (tmp_path / artifact.path).write_bytes(b"pictur3")
+    with pytest.raises(Gone, match="damaged"):
+        await store.get(artifact.path)
+
+
+async def test_nothing_is_left_beside(tmp_path: Path) -> None:
+    store = ArtifactStore(str(tmp_path))
+    artifact = await store.put(KEY, 1, 0, b"picture", "image/png", 7)
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / artifact.path]
+
+
+async def test_one_store_is_shared_and_another_is_not(root: str, jobqueue: JobQueue, tmp_path: Path) -> None:
+    catalog = Catalog(jobqueue)
+    await asyncio.gather(*(ArtifactStore(root).ensure_shared(catalog) for _ in range(8)))
+    await ArtifactStore(root).ensure_shared(catalog)
+    with pytest.raises(Unavailable) as caught:
+        await ArtifactStore(str(tmp_path / "other")).ensure_shared(catalog)
+    assert caught.value.code == "artifacts_not_shared"
+
+
+async def test_an_old_folder_goes_with_an_emptied_redis(jobqueue: JobQueue, tmp_path: Path) -> None:
+    store, catalog = ArtifactStore(str(tmp_path)), Catalog(jobqueue)
+    await store.ensure_shared(catalog)
+    await jobqueue.redis.flushall()
+    await store.ensure_shared(catalog)
+    assert (tmp_path / NONCE_FILE).read_text() == await catalog.nonce()
