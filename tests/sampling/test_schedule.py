@@ -1,0 +1,56 @@
+"""Our noise levels are those diffusers' pipeline would use, to the last bit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from workers.sampling import check_flow_config, flow_schedule
+
+
+@pytest.mark.parametrize("name", ["plain", "distilled"])
+@pytest.mark.parametrize(("steps", "side"), [(1, 64), (4, 64), (7, 96), (28, 128)])
+def test_equals_the_schedule_of_a_pipeline_run(
+    reference_pipeline: Callable[..., Any], name: str, steps: int, side: int
+) -> None:
+    pipeline = reference_pipeline(name)
+    pipeline(
+        prompt="a car",
+        width=side,
+        height=side,
+        num_inference_steps=steps,
+        max_sequence_length=16,
+        output_type="latent",
+    )
+    tokens = (side // (2 * pipeline.vae_scale_factor)) ** 2
+    schedule = flow_schedule(pipeline.scheduler.config, steps, tokens)
+    assert torch.tensor(schedule.sigmas).equal(pipeline.scheduler.sigmas)
+    assert torch.tensor(schedule.timesteps).equal(pipeline.scheduler.timesteps)
+
+
+def test_falls_from_one_to_zero(load_flux: Callable[..., Any]) -> None:
+    sigmas = flow_schedule(load_flux("distilled").scheduler_config, 5, 16).sigmas
+    assert len(sigmas) == 6
+    assert sigmas[0] == 1.0
+    assert sigmas[-1] == 0.0
+    assert list(sigmas) == sorted(sigmas, reverse=True)
+
+
+def test_larger_images_stay_noisy_for_longer(load_flux: Callable[..., Any]) -> None:
+    config = load_flux("distilled").scheduler_config
+    small, large = flow_schedule(config, 4, 256).sigmas, flow_schedule(config, 4, 4096).sigmas
+    assert all(more > less for less, more in zip(small[1:-1], large[1:-1], strict=True))
+
+
+@pytest.mark.parametrize("option", ["stochastic_sampling", "invert_sigmas"])
+def test_refuses_options_it_would_not_follow(option: str) -> None:
+    with pytest.raises(ValueError, match=option):
+        check_flow_config({"_class_name": "FlowMatchEulerDiscreteScheduler", option: True})
+
+
+def test_refuses_another_scheduler() -> None:
+    with pytest.raises(ValueError, match="UniPC"):
+        check_flow_config({"_class_name": "UniPCMultistepScheduler"})

@@ -1,0 +1,1 @@
+"""The workers: models, the engine, and the processes that run them."""

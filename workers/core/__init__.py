@@ -1,0 +1,33 @@
+"""The nouns every part of the engine shares. No family, no method, no solver stands here."""
+
+from workers.core.interfaces import Cache, Network, Router, Solver
+from workers.core.layout import Grid, Layout, Prediction
+from workers.core.sample import Anchor, Condition, Ledger, Point, Row, Sample, Schedule, SolverState, Stack
+from workers.core.stream import Batch, Hidden, Stream
+from workers.core.verdicts import Emit, Go, Jump, Verdict
+
+__all__ = [
+    "Anchor",
+    "Batch",
+    "Cache",
+    "Condition",
+    "Emit",
+    "Go",
+    "Grid",
+    "Hidden",
+    "Jump",
+    "Layout",
+    "Ledger",
+    "Network",
+    "Point",
+    "Prediction",
+    "Router",
+    "Row",
+    "Sample",
+    "Schedule",
+    "Solver",
+    "SolverState",
+    "Stack",
+    "Stream",
+    "Verdict",
+]

@@ -1,0 +1,43 @@
+"""What the engine must know of a network before it runs: its blocks, its target, its cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple
+
+from protocol.cost import DenoiserCost
+
+
+class Prediction(StrEnum):
+    """What a network's output estimates."""
+
+    FLOW = "flow"
+    """noise - data, the velocity of a straight path"""
+    X0 = "x0"
+    """the data"""
+    EPS = "eps"
+    """the noise"""
+
+
+class Grid(NamedTuple):
+    """A sample's tokens, rows x columns x frames. Rows of one batch share it."""
+
+    height: int
+    width: int
+    num_frames: int = 1
+
+    @property
+    def num_tokens(self) -> int:
+        return self.height * self.width * self.num_frames
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """A network's outline. `max_lanes` is 2 where true guidance is possible; `cost` is a lane's on a grid."""
+
+    num_blocks: int
+    max_lanes: int
+    prediction: Prediction
+    cost: Callable[[Grid], DenoiserCost]

@@ -1,0 +1,79 @@
+"""What a worker does before it is ready: prove row isolation on this machine."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workers.core import Batch, Condition, Network
+from workers.models import Model
+
+_BATCHES = (2, 3, 5)
+_CUDA_TOLERANCE = 2e-2
+"""Relative to the largest output; cuBLAS picks kernels by size and promises no more."""
+_SIGMAS = (1.0, 0.73, 0.41, 0.2, 0.05)
+
+
+class NotIsolated(RuntimeError):
+    """A row's output depends on its company here. A worker that finds this is unfit."""
+
+
+@torch.inference_mode()
+def self_test(model: Model) -> None:
+    """Run one evaluation of five different rows alone and together, at the smallest size.
+
+    Raises:
+        NotIsolated: outputs differ by a bit (on CUDA: by more than the stated tolerance).
+    """
+    rows = [_row(model, index) for index in range(max(_BATCHES))]
+    alone = [_evaluate(model.network, row) for row in rows]
+    for size in _BATCHES:
+        together = _evaluate(model.network, _join(rows[:size]))
+        for index in range(size):
+            if not _same(alone[index], together[index : index + 1]):
+                raise NotIsolated(
+                    f"{model.name} {model.catalog.dtype}: row {index} of {size} is not what it is alone"
+                )
+
+
+def _row(model: Model, index: int) -> Batch:
+    """A batch of one: noise of its own at a noise level of its own."""
+    side = model.catalog.sizes.min_side
+    grid = model.grid(side, side)
+    condition = _condition(model, index)
+    noise = torch.randn(model.noise_shape(grid), generator=torch.Generator().manual_seed(index))
+    return Batch(
+        latents=model.pack(noise.to(model.device, model.dtype)),
+        timestep=torch.tensor([1000 * _SIGMAS[index % len(_SIGMAS)]], device=model.device),
+        condition=condition.tensors,
+        scalars=tuple(torch.tensor([scalar], device=model.device) for scalar in condition.scalars),
+        grid=grid,
+    )
+
+
+def _condition(model: Model, index: int) -> Condition:
+    return model.encode(f"{index}", 1.0 + index)
+
+
+def _join(rows: list[Batch]) -> Batch:
+    return Batch(
+        latents=torch.cat([row.latents for row in rows]),
+        timestep=torch.cat([row.timestep for row in rows]),
+        condition=tuple(torch.cat(parts) for parts in zip(*(row.condition for row in rows), strict=True)),
+        scalars=tuple(torch.cat(parts) for parts in zip(*(row.scalars for row in rows), strict=True)),
+        grid=rows[0].grid,
+    )
+
+
+def _evaluate(network: Network, batch: Batch) -> Tensor:
+    stream = network.embed(batch)
+    everyone = range(stream.num_rows)
+    for index in range(network.layout.num_blocks):
+        stream = stream.set(everyone, network.block(index, stream))
+    return network.head(stream)
+
+
+def _same(alone: Tensor, together: Tensor) -> bool:
+    if alone.device.type == "cuda":
+        return bool((alone - together).abs().max() <= _CUDA_TOLERANCE * alone.abs().max())
+    return torch.equal(alone, together)

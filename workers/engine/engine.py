@@ -1,0 +1,278 @@
+"""The engine: many jobs in, one turn at a time, events out."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+
+from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatError, SampleFailed
+from protocol.jobs import GenerationRequest
+from protocol.plan import Plan
+from protocol.receipts import FLOP_PER_TFLOP
+from workers.acceleration import build_stack as stack_of
+from workers.core import Stack
+from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
+from workers.engine.job import Flight, Job
+from workers.engine.memory import free_bytes
+from workers.engine.receipts import job_result
+from workers.engine.results import Result, TurnReport
+from workers.engine.scheduler import Scheduler
+from workers.engine.settings import EngineSettings
+from workers.engine.stages import decode, encode, make_job, take_off
+from workers.engine.turn import Turn, TurnOutcome
+from workers.models import Model
+from workers.sampling import check_flow_config
+
+_LOG = logging.getLogger(__name__)
+
+
+class Engine:
+    """Runs jobs of one or more models. Not thread-safe, except that `cancel` may be called from anywhere.
+
+    A job's way: `add` checks and queues it; `step` admits its samples as memory allows, encodes its prompts,
+    moves them with their neighbours' and decodes them one by one.
+
+    Args:
+        models: a model, or several with distinct names.
+        settings: limits.
+        build_stack: cache and router of a plan.
+
+    Raises:
+        ValueError: no models, two of one name, or a schedule this engine would not follow.
+    """
+
+    def __init__(
+        self,
+        models: Model | Iterable[Model],
+        settings: EngineSettings | None = None,
+        *,
+        build_stack: Callable[[Plan], Stack] = stack_of,
+    ) -> None:
+        given = list(models) if isinstance(models, Iterable) else [models]
+        self._settings = settings or EngineSettings()
+        if self._settings.num_threads is not None:
+            torch.set_num_threads(self._settings.num_threads)
+        if not given or len({model.name for model in given}) < len(given):
+            raise ValueError("an engine needs models, each with a name of its own")
+        for model in given:
+            check_flow_config(model.scheduler_config)
+        self._models = {model.name: model for model in given}
+        self._build_stack = build_stack
+        self._memory_bytes = self._settings.memory_bytes or int(
+            self._settings.memory_share * min(free_bytes(model.device) for model in given)
+        )
+        self._scheduler = Scheduler(self._settings)
+        self._jobs: dict[str, Job] = {}
+        self._waiting: deque[Flight] = deque()
+        self._flying: list[Flight] = []
+        self._landing: deque[Flight] = deque()
+        self._cancelled: set[str] = set()
+        self._added = 0
+        self.last_turn: TurnReport | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to do."""
+        return not self._jobs
+
+    @property
+    def free_bytes(self) -> int:
+        """Memory not spoken for by any job."""
+        return self._memory_bytes - sum(flight.bytes for job in self._jobs.values() for flight in job.flights)
+
+    @property
+    def running(self) -> Mapping[str, int]:
+        """Samples in flight, by model."""
+        flights = [*self._flying, *self._landing]
+        counts = Counter(flight.job.model.name for flight in flights)
+        return {name: counts[name] for name in self._models}
+
+    def can_admit(self, request: GenerationRequest | Mapping[str, Any]) -> bool:
+        """Whether all samples of the request would fit beside what is here now. Changes nothing.
+
+        Raises:
+            RheostatError: the request is not one `add` would take.
+        """
+        flights = self._make(request, None, "").flights
+        slots = self._settings.max_samples - sum(len(job.flights) for job in self._jobs.values())
+        return len(flights) <= slots and sum(flight.bytes for flight in flights) <= self.free_bytes
+
+    def add(
+        self,
+        request: GenerationRequest | Mapping[str, Any],
+        *,
+        plan: Plan | None = None,
+        key: str | None = None,
+    ) -> str:
+        """Queue a job; its samples start as memory allows, first come first.
+
+        Args:
+            request: as the caller wrote it, or resolved.
+            plan: what the budget was turned into elsewhere; else made here.
+            key: the job's id; else one is made.
+
+        Raises:
+            RheostatError: unknown model, impossible input, budget too small, or larger than all memory.
+            ValueError: the key is in use.
+        """
+        self._added += 1
+        job = self._make(request, plan, key or f"job-{self._added}")
+        if job.id in self._jobs:
+            raise ValueError(f"job {job.id} is in the engine already")
+        if job.flights[0].bytes > self._memory_bytes:
+            raise OutOfMemory(
+                f"a sample needs {job.flights[0].bytes} bytes, the engine has {self._memory_bytes}"
+            )
+        self._jobs[job.id] = job
+        self._waiting.extend(job.flights)
+        return job.id
+
+    def cancel(self, job_id: str) -> bool:
+        """Stop a job at the next turn; False if it is not here."""
+        if job_id not in self._jobs:
+            return False
+        self._cancelled.add(job_id)
+        return True
+
+    def run(self, requests: Sequence[GenerationRequest | Mapping[str, Any]]) -> list[Result]:
+        """Run these requests together to their ends; results in order.
+
+        Raises:
+            JobFailed: one of them failed; the others have run to their ends all the same.
+        """
+        job_ids = [self.add(request) for request in requests]
+        results: dict[str, Result] = {}
+        failures: list[JobFailed] = []
+        while not self.idle:
+            for event in self.step():
+                if isinstance(event, Finished):
+                    results[event.id] = event.result
+                elif isinstance(event, Failed):
+                    failures.append(JobFailed(f"{event.id}: {event.error.message}", code=event.error.code))
+        if failures:
+            raise failures[0]
+        return [results[job_id] for job_id in job_ids]
+
+    @torch.inference_mode()
+    def step(self) -> list[EngineEvent]:
+        """One turn: drop what was cancelled, let in what fits, move one group, decode what has waited."""
+        events: list[EngineEvent] = []
+        self._drop_cancelled(events)
+        self._admit(events)
+        plan = self._scheduler.plan(self._flying)
+        if plan is not None:
+            turn = Turn(self._models[plan.group.model], plan, self._settings.max_forecasts)
+            outcome = turn.run()
+            self._scheduler.record(plan, outcome.seconds, whole=outcome.whole)
+            if outcome.overfull:
+                self._scheduler.sizes(plan.group).shrink(plan.rows)
+            self.last_turn = TurnReport(plan.group.model, len(plan.flights), outcome.seconds, outcome.flop)
+            self._settle(outcome, events)
+        self._land(events)
+        return events
+
+    def _make(self, request: GenerationRequest | Mapping[str, Any], plan: Plan | None, job_id: str) -> Job:
+        if not isinstance(request, GenerationRequest):
+            request = GenerationRequest.model_validate(request)
+        if request.model not in self._models:
+            raise InvalidRequest(
+                f"no model {request.model}",
+                param="model",
+                code="unknown_model",
+                details={"allowed": [*sorted(self._models)]},
+            )
+        return make_job(job_id, self._models[request.model], request, plan, self._build_stack)
+
+    def _drop_cancelled(self, events: list[EngineEvent]) -> None:
+        while self._cancelled:
+            job_id = self._cancelled.pop()
+            if job_id in self._jobs:
+                self._remove(self._jobs[job_id])
+                events.append(Cancelled(job_id))
+
+    def _admit(self, events: list[EngineEvent]) -> None:
+        """Let waiting flights in, first come first, while memory, slots and this turn's encodings last."""
+        encodes = self._settings.max_encodes
+        while self._waiting and self._fits(self._waiting[0]):
+            flight = self._waiting[0]
+            fresh = flight.job.conditions is None
+            if fresh and not encodes:
+                return
+            encodes -= fresh
+            self._waiting.popleft()
+            self._take_off(flight, events)
+
+    def _fits(self, flight: Flight) -> bool:
+        flying = [*self._flying, *self._landing]
+        used = sum(other.bytes for other in flying)
+        return len(flying) < self._settings.max_samples and used + flight.bytes <= self._memory_bytes
+
+    def _take_off(self, flight: Flight, events: list[EngineEvent]) -> None:
+        job = flight.job
+        try:
+            if job.conditions is None:
+                job.started_s = time.perf_counter()
+                encode(job)
+                events.append(Started(job.id))
+            take_off(flight)
+        except Exception as error:
+            self._fail(flight, error, events)
+            return
+        self._flying.append(flight)
+
+    def _settle(self, outcome: TurnOutcome, events: list[EngineEvent]) -> None:
+        """Tell of every evaluation; who is done goes to the decoder, who failed goes."""
+        for move in outcome.moves:
+            job = move.flight.job
+            job.stage_seconds["denoise"] += move.line.seconds
+            spent = move.spent_flop / FLOP_PER_TFLOP
+            events.append(StepDone(job.id, move.flight.index, move.line, spent, job.model.name))
+        for flight, error in outcome.failures:
+            self._fail(flight, error, events)
+        for flight in [flight for flight in self._flying if flight.job.solver.ask(flight.state) is None]:
+            self._flying.remove(flight)
+            self._landing.append(flight)
+
+    def _land(self, events: list[EngineEvent]) -> None:
+        """Decode a part of those that wait: one where few do, more where they pile up."""
+        for _ in range(math.ceil(len(self._landing) / self._settings.decode_backlog)):
+            if not self._landing:
+                return
+            flight = self._landing.popleft()
+            try:
+                flight.result = decode(flight)
+            except Exception as error:
+                self._fail(flight, error, events)
+                continue
+            events.append(SampleFinished(flight.job.id, flight.index, flight.result))
+            self._finish(flight.job, events)
+
+    def _finish(self, job: Job, events: list[EngineEvent]) -> None:
+        results = tuple(flight.result for flight in job.flights if flight.result is not None)
+        if len(results) == len(job.flights):
+            self._remove(job)
+            events.append(Finished(job.id, job_result(job, results, time.perf_counter() - job.started_s)))
+
+    def _fail(self, flight: Flight, error: Exception, events: list[EngineEvent]) -> None:
+        """End the flight's job. Only its first failure is told."""
+        job = flight.job
+        if job.id not in self._jobs:
+            return
+        if not isinstance(error, RheostatError):
+            _LOG.error("job %s failed", job.id, exc_info=error)
+            error = SampleFailed(f"the sample could not be computed ({type(error).__name__})")
+        self._remove(job)
+        events.append(Failed(job.id, error.info))
+
+    def _remove(self, job: Job) -> None:
+        """Forget a job wherever its flights are."""
+        del self._jobs[job.id]
+        self._flying = [flight for flight in self._flying if flight.job is not job]
+        self._waiting = deque(flight for flight in self._waiting if flight.job is not job)
+        self._landing = deque(flight for flight in self._landing if flight.job is not job)

@@ -1,0 +1,54 @@
+"""What a turn tells. `id` is the job's; a job ends with exactly one of Finished, Failed, Cancelled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocol.errors import ErrorInfo
+from protocol.receipts import StepLine
+from workers.engine.results import Result, SampleResult
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The prompt is encoded and the first sample has its place."""
+
+    id: str
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """One evaluation of one sample. `spent_tflops` is the sample's so far."""
+
+    id: str
+    sample: int
+    line: StepLine
+    spent_tflops: float
+    model: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleFinished:
+    id: str
+    sample: int
+    result: SampleResult
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    id: str
+    result: Result
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    id: str
+    error: ErrorInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Cancelled:
+    id: str
+
+
+EngineEvent = Started | StepDone | SampleFinished | Finished | Failed | Cancelled

@@ -1,0 +1,74 @@
+"""A job in the engine, and the flights its samples make."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+from protocol.cost import Price
+from protocol.jobs import GenerationRequest
+from protocol.plan import Plan
+from workers.core import Condition, Grid, Sample, Solver, Stack
+from workers.engine.results import SampleResult
+from workers.models import Model
+
+
+@dataclass(slots=True)
+class Job:
+    """One request under way. `conditions` are its lanes' once the prompts are encoded."""
+
+    id: str
+    model: Model
+    request: GenerationRequest
+    plan: Plan
+    price: Price
+    solver: Solver
+    stack: Stack
+    grid: Grid
+    flights: list[Flight] = field(default_factory=list)
+    conditions: tuple[Condition, ...] | None = None
+    cancelled: bool = False
+    started_s: float = 0.0
+    stage_seconds: dict[str, float] = field(
+        default_factory=lambda: {"encode": 0.0, "denoise": 0.0, "decode": 0.0}
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """What rows of one forward must share: model (weights and dtype), token grid, text length."""
+
+    model: str
+    grid: Grid
+    shapes: tuple[torch.Size, ...]
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """One sample from admission to its picture. `sample` is there from the encoding on, `result` after
+    decoding.
+
+    `arrival` counts admissions; `passed_over` counts turns its group moved without it.
+    """
+
+    job: Job
+    index: int
+    seed: int
+    bytes: int
+    arrival: int = 0
+    sample: Sample | None = None
+    passed_over: int = 0
+    result: SampleResult | None = None
+
+    @property
+    def state(self) -> Sample:
+        """The sample, once there is one."""
+        assert self.sample is not None, "a flight is moved after its prompt is encoded"
+        return self.sample
+
+    @property
+    def group(self) -> GroupKey:
+        sample = self.state
+        shapes = tuple(tensor.shape for tensor in sample.lanes[0].tensors)
+        return GroupKey(self.job.model.name, sample.grid, shapes)

@@ -1,0 +1,40 @@
+"""Limits of one engine, each with a default."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+
+
+class EngineSettings(BaseModel):
+    """How much an engine takes on and how it shares its turns.
+
+    Args:
+        memory_bytes: what all samples in flight may hold; None takes `memory_share` of what is free at the
+            start.
+        memory_share: of the free memory; the rest is for the allocator and for others.
+        num_threads: torch's intra-op threads, a setting of the whole process; None leaves it alone. One is
+            best where anything else runs on the same cores: idle OpenMP threads spin.
+        max_samples: in flight at once, whatever memory says.
+        max_rows: lanes in one forward; larger batches gain nothing and make every row wait longer.
+        max_wait_turns: a sample that its group's forwards passed over this often moves next.
+        min_batch_gain: a smaller batch must be this much faster a row before it is preferred.
+        explore_turns: every so many turns of a group, another batch size is measured.
+        max_forecasts: evaluations a sample may forecast in one turn before it waits for the next.
+        max_encodes: jobs whose prompts are encoded in one turn; the others wait for the next.
+        decode_backlog: of the samples waiting for their decoder, one in this many (at least one) is decoded a
+            turn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    memory_bytes: PositiveInt | None = None
+    memory_share: float = Field(0.8, gt=0.0, le=1.0)
+    num_threads: PositiveInt | None = None
+    max_samples: PositiveInt = 64
+    max_rows: PositiveInt = 32
+    max_wait_turns: PositiveInt = 8
+    min_batch_gain: float = Field(0.05, ge=0.0, lt=1.0)
+    explore_turns: PositiveInt = 32
+    max_forecasts: PositiveInt = 8
+    max_encodes: PositiveInt = 8
+    decode_backlog: PositiveInt = 4

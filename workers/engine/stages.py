@@ -1,0 +1,104 @@
+"""What a job goes through beside denoising: made from a request, encoded, decoded."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from protocol.cost import price
+from protocol.cost.memory import sample_bytes
+from protocol.errors import SampleFailed
+from protocol.jobs import GenerationRequest
+from protocol.plan import Plan, make_plan
+from protocol.resolve import lanes, resolve, seeds
+from workers.core import Ledger, Sample, Stack
+from workers.engine.job import Flight, Job
+from workers.engine.receipts import sample_receipt
+from workers.engine.results import SampleResult
+from workers.models import Model
+from workers.sampling import flow_schedule, initial_noise, make_solver
+
+
+def make_job(
+    job_id: str,
+    model: Model,
+    request: GenerationRequest,
+    plan: Plan | None,
+    build_stack: Callable[[Plan], Stack],
+) -> Job:
+    """Check a request against its model, plan it and lay out its flights.
+
+    Raises:
+        RheostatError: the model cannot do what is asked.
+    """
+    resolved = resolve(request, model.catalog)
+    plan = plan or make_plan(resolved, model.catalog)
+    width, height = resolved.input.width, resolved.input.height
+    assert width is not None, "resolve() fills the size"
+    assert height is not None, "resolve() fills the size"
+    job = Job(
+        id=job_id,
+        model=model,
+        request=resolved,
+        plan=plan,
+        price=price(model.catalog, resolved),
+        solver=make_solver(plan.solver),
+        stack=build_stack(plan),
+        grid=model.grid(width, height),
+    )
+    needed = sample_bytes(model.catalog, resolved)
+    job.flights = [Flight(job, index, seed, needed) for index, seed in enumerate(seeds(resolved))]
+    return job
+
+
+def encode(job: Job) -> None:
+    """Encode the job's prompts, once for all its samples."""
+    started = time.perf_counter()
+    given, model = job.request.input, job.model
+    prompts = [given.prompt, given.negative_prompt or ""][: lanes(job.request, model.catalog)]
+    job.conditions = tuple(model.encode(prompt, given.guidance_scale) for prompt in prompts)
+    job.stage_seconds["encode"] += time.perf_counter() - started
+
+
+def take_off(flight: Flight) -> None:
+    """Draw the flight's noise and lay out its schedule."""
+    job, model = flight.job, flight.job.model
+    assert job.conditions is not None, "prompts are encoded first"
+    noise = initial_noise(model.noise_shape(job.grid), flight.seed, model.dtype, model.device)
+    schedule = flow_schedule(model.scheduler_config, job.plan.num_inference_steps, job.grid.num_tokens)
+    flight.sample = Sample(
+        key=f"{job.id}/{flight.index}",
+        seed=flight.seed,
+        plan=job.plan,
+        grid=job.grid,
+        lanes=job.conditions,
+        guidance_scale=job.request.input.guidance_scale or 1.0,
+        latents=model.pack(noise),
+        solver=job.solver.start(schedule, model.dtype),
+        stack=job.stack,
+        ledger=Ledger(job.plan.granted_flop),
+    )
+
+
+def decode(flight: Flight) -> SampleResult:
+    """The finished flight's picture and account.
+
+    Raises:
+        SampleFailed: its latents are not finite. Looked at here, once, and not at every step.
+    """
+    started = time.perf_counter()
+    latents = flight.state.latents
+    if not bool(torch.isfinite(latents).all()):
+        raise SampleFailed("the sample's latents are not finite")
+    image = flight.job.model.decode(latents, flight.state.grid)
+    flight.job.stage_seconds["decode"] += time.perf_counter() - started
+    return SampleResult(flight.seed, _plain(latents), image, sample_receipt(flight))
+
+
+def _plain(latents: Tensor) -> Tensor:
+    """A copy that can be used outside inference mode."""
+    with torch.inference_mode(False):
+        return latents.clone()

@@ -1,0 +1,152 @@
+"""One shared forward and its account; a row that fails takes nobody with it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+
+from protocol.errors import JobFailed, OutOfMemory, SampleFailed
+from protocol.receipts import FLOP_PER_TFLOP, Action, StepLine
+from workers.core import Point
+from workers.engine.forward import Forward
+from workers.engine.job import Flight
+from workers.engine.scheduler import TurnPlan
+from workers.engine.tracks import Outcome
+from workers.models import Model
+from workers.sampling import guide
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """One evaluation of one flight, on its account."""
+
+    flight: Flight
+    line: StepLine
+    spent_flop: int
+
+
+@dataclass(slots=True)
+class _Done:
+    """An evaluation whose seconds are not known before the turn's end."""
+
+    flight: Flight
+    index: int
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class TurnOutcome:
+    """What a turn did. `overfull` says that the rows did not fit into memory together."""
+
+    moves: list[Move] = field(default_factory=list)
+    failures: list[tuple[Flight, JobFailed]] = field(default_factory=list)
+    seconds: float = 0.0
+    flop: int = 0
+    whole: bool = False
+    overfull: bool = False
+
+
+class Turn:
+    """Runs one turn plan.
+
+    Args:
+        model: of the plan's group.
+        plan: who moves.
+        max_forecasts: see `EngineSettings`.
+    """
+
+    def __init__(self, model: Model, plan: TurnPlan, max_forecasts: int) -> None:
+        self._model = model
+        self._plan = plan
+        self._flights = {flight.state.key: flight for flight in plan.flights}
+        self._forward = Forward(model.network, self._settle, max_forecasts)
+        self._done: list[_Done] = []
+        self._result = TurnOutcome()
+
+    def run(self) -> TurnOutcome:
+        """Move the plan's flights together; if that raises, one by one to find out whose fault it was."""
+        started = time.perf_counter()
+        try:
+            self._move(self._plan.flights)
+        except Exception as error:
+            self._result.overfull = len(self._plan.flights) > 1 and _out_of_memory(error)
+            self._move_singly([flight for flight in self._plan.flights if not self._ran(flight)])
+        if self._model.device.type == "cuda":
+            torch.cuda.synchronize(self._model.device)
+        self._account(time.perf_counter() - started)
+        return self._result
+
+    def _move(self, flights: Sequence[Flight]) -> None:
+        wanted = []
+        for flight in flights:
+            point = flight.job.solver.ask(flight.state)
+            if point is not None:
+                wanted.append((flight.state, point))
+        if wanted:
+            self._forward.run(wanted)
+
+    def _move_singly(self, flights: Sequence[Flight]) -> None:
+        for flight in flights:
+            try:
+                self._move([flight])
+            except Exception as error:
+                _LOG.exception("sample %s failed at evaluation %d", flight.state.key, flight.state.evaluation)
+                self._result.failures.append((flight, _failure(error)))
+
+    def _ran(self, flight: Flight) -> bool:
+        """Whether the network ran for it in this turn, so that it has had its move."""
+        return any(done.flight is flight and done.outcome.work.head for done in self._done)
+
+    def _settle(self, outcome: Outcome) -> Point | None:
+        """Guide and step one sample; its next point."""
+        sample = outcome.sample
+        flight = self._flights[sample.key]
+        self._done.append(_Done(flight, sample.evaluation, outcome))
+        flight.job.solver.tell(sample, guide(outcome.output, sample.guidance_scale))
+        return flight.job.solver.ask(sample)
+
+    def _account(self, seconds: float) -> None:
+        """Share the turn's seconds out by FLOP, evenly where nothing ran, and book every evaluation."""
+        result, works = self._result, [done.outcome.work for done in self._done]
+        result.seconds, result.flop = seconds, sum(work.flop for work in works)
+        result.whole = (
+            not result.failures
+            and not result.overfull
+            and len(works) == len(self._plan.flights)
+            and all(work.action is Action.FULL for work in works)
+        )
+        for done in self._done:
+            share = done.outcome.work.flop / result.flop if result.flop else 1 / len(works)
+            result.moves.append(self._book(done, seconds * share))
+
+    def _book(self, done: _Done, seconds: float) -> Move:
+        sample, work = done.flight.state, done.outcome.work
+        line = StepLine(
+            index=done.index,
+            action=work.action,
+            blocks_run=work.blocks_run,
+            blocks_total=self._model.network.layout.num_blocks,
+            tflops=work.flop / FLOP_PER_TFLOP,
+            seconds=seconds,
+            risk=work.risk,
+            threshold=work.threshold,
+        )
+        sample.ledger.add(line, work.flop, sample.num_lanes)
+        return Move(done.flight, line, sample.ledger.spent_flop)
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
+
+
+def _failure(error: Exception) -> JobFailed:
+    """What the caller may know of it; the rest is in the log."""
+    if _out_of_memory(error):
+        return OutOfMemory("the sample does not fit into the device's memory")
+    return SampleFailed(f"the sample could not be computed ({type(error).__name__})")

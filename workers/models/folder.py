@@ -1,0 +1,104 @@
+"""A checkpoint folder: its digest, its age, and what `rheostat.json` says beside the weights.
+
+`rheostat.json` stands beside `model_index.json` and is optional. It may narrow what the architecture would
+allow to what the weights were trained for; every entry may be left out, unknown ones are refused:
+
+    {
+      "defaults": {"width": 64, "height": 64, "num_inference_steps": 28, "guidance_scale": 3.5},
+      "sizes": {"min_side": 32, "max_side": 128, "max_pixels": 16384}
+    }
+
+`defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+
+from protocol.catalog import InputDefaults, SizeLimits
+
+SETTINGS_FILE = "rheostat.json"
+INDEX_FILE = "model_index.json"
+_WEIGHTS = (".safetensors",)
+_DIGESTED = (*_WEIGHTS, ".json", ".txt", ".model")
+_CHUNK_BYTES = 1 << 22
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DefaultsOverride(_Strict):
+    """See `protocol.catalog.InputDefaults`."""
+
+    width: PositiveInt | None = None
+    height: PositiveInt | None = None
+    num_inference_steps: PositiveInt | None = None
+    guidance_scale: PositiveFloat | None = None
+
+
+class SizesOverride(_Strict):
+    """See `protocol.catalog.SizeLimits`; `multiple` is the architecture's and cannot be changed."""
+
+    min_side: PositiveInt | None = None
+    max_side: PositiveInt | None = None
+    max_pixels: PositiveInt | None = None
+
+
+class FolderSettings(_Strict):
+    """The content of `rheostat.json`."""
+
+    defaults: DefaultsOverride = DefaultsOverride()
+    sizes: SizesOverride = SizesOverride()
+
+    @classmethod
+    def read(cls, folder: Path) -> Self:
+        """The folder's settings, or none.
+
+        Raises:
+            ValueError: the file holds something else; the message names the key.
+        """
+        path = folder / SETTINGS_FILE
+        return cls.model_validate_json(path.read_bytes()) if path.exists() else cls()
+
+    def fill(self, defaults: InputDefaults) -> InputDefaults:
+        return defaults.model_copy(update=self.defaults.model_dump(exclude_none=True))
+
+    def limit(self, sizes: SizeLimits) -> SizeLimits:
+        return sizes.model_copy(update=self.sizes.model_dump(exclude_none=True))
+
+
+def digest_of(folder: Path) -> str:
+    """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of."""
+    total = hashlib.sha256()
+    for path in _files(folder, _DIGESTED):
+        total.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+    return total.hexdigest()
+
+
+def newest_change(folder: Path) -> int:
+    """Unix seconds of the youngest weights file."""
+    return max((int(path.stat().st_mtime) for path in _files(folder, _WEIGHTS)), default=0)
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+    """The index, then the components' files by name. Whatever else lies there does not change the model."""
+    index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+    if INDEX_FILE.endswith(suffixes):
+        yield folder / INDEX_FILE
+    for component in sorted(name for name in index if (folder / name).is_dir()):
+        yield from sorted(path for path in (folder / component).rglob("*") if path.suffix in suffixes)
+
+
+def _sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
