@@ -1,0 +1,157 @@
+"""What callers are shown of a job, in the contract's shape."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+from starlette.requests import Request
+
+from protocol.errors import ErrorInfo
+from protocol.events import Artifact, Completed, Event, encode_event
+from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
+from protocol.records import JobKey, JobRecord
+from protocol.states import JobStatus
+from server.signing import Signer
+
+
+class _Answer(BaseModel):
+    model_config = ConfigDict(frozen=True)
+
+
+class ArtifactAnswer(_Answer):
+    url: str
+    media_type: str
+    bytes: int
+    sha256: str
+    seed: int
+
+
+class Progress(_Answer):
+    """Sums over samples."""
+
+    step: int
+    num_steps: int
+    fraction: float
+
+
+class Grant(_Answer):
+    """What is known of a job's compute before it has spent any."""
+
+    budget: float
+    granted: float
+    full_tflops: float
+
+
+class GenerationAnswer(_Answer):
+    """A job as `GET /v1/generations/{id}` shows it. Times are unix seconds."""
+
+    id: str
+    object: Literal["generation"] = "generation"
+    status: JobStatus
+    model: str
+    created_at: int
+    started_at: int | None
+    completed_at: int | None
+    progress: Progress
+    compute: Totals | Grant
+    artifacts: tuple[ArtifactAnswer, ...]
+    error: ErrorInfo | None
+    attempts: int
+    cancel_requested: bool
+    metadata: dict[str, str] | None
+    status_url: str
+    events_url: str
+    cancel_url: str
+
+
+class GenerationWithSteps(GenerationAnswer):
+    """The same with every step, for `?include=steps`."""
+
+    receipt: Receipt
+
+
+class GenerationPage(_Answer):
+    object: Literal["list"] = "list"
+    data: tuple[GenerationAnswer, ...]
+    first_id: str | None
+    last_id: str | None
+    has_more: bool
+
+
+class _CompletedAnswer(_Answer):
+    """The `completed` event with URLs where the stored event has paths."""
+
+    type: Literal["completed"] = "completed"
+    artifacts: tuple[ArtifactAnswer, ...]
+    compute: Totals
+
+
+class Presenter:
+    """Shows jobs to one request: knows by what address the caller reaches us, and signs links."""
+
+    def __init__(self, request: Request, public_url: str | None, signer: Signer) -> None:
+        self._base = (public_url or str(request.base_url)).rstrip("/")
+        self._signer = signer
+
+    def status_url(self, key: JobKey) -> str:
+        return f"{self._base}/v1/generations/{key.id}"
+
+    def artifacts(self, key: JobKey, stored: tuple[Artifact, ...]) -> tuple[ArtifactAnswer, ...]:
+        return tuple(
+            ArtifactAnswer(
+                url=self._base + self._signer.path(key, index),
+                media_type=artifact.media_type,
+                bytes=artifact.bytes,
+                sha256=artifact.sha256,
+                seed=artifact.seed,
+            )
+            for index, artifact in enumerate(stored)
+        )
+
+    def job(self, record: JobRecord) -> GenerationAnswer:
+        """The job with its totals."""
+        url = self.status_url(record.key)
+        return GenerationAnswer(
+            id=record.key.id,
+            status=record.status,
+            model=record.model,
+            created_at=record.created_ms // 1000,
+            started_at=_seconds(record.started_ms),
+            completed_at=_seconds(record.completed_ms),
+            progress=_progress(record),
+            compute=record.totals or _grant(record),
+            artifacts=self.artifacts(record.key, record.artifacts),
+            error=record.error,
+            attempts=record.attempts,
+            cancel_requested=record.cancel_requested,
+            metadata=record.request.metadata,
+            status_url=url,
+            events_url=f"{url}/events",
+            cancel_url=f"{url}/cancel",
+        )
+
+    def event(self, key: JobKey, event: Event) -> bytes:
+        """The event's data as it goes to the caller."""
+        if not isinstance(event, Completed):
+            return encode_event(event)
+        shown = _CompletedAnswer(artifacts=self.artifacts(key, event.artifacts), compute=event.compute)
+        return shown.model_dump_json().encode()
+
+
+def _grant(record: JobRecord) -> Grant:
+    return Grant(
+        budget=record.request.compute_budget.share_of(record.full_mflop),
+        granted=record.granted_mflop / record.full_mflop,
+        full_tflops=record.full_mflop / MFLOP_PER_TFLOP,
+    )
+
+
+def _progress(record: JobRecord) -> Progress:
+    total = max(record.num_steps, 1)
+    done = record.num_steps if record.status is JobStatus.COMPLETED else record.step
+    return Progress(step=done, num_steps=record.num_steps, fraction=round(min(done / total, 1.0), 4))
+
+
+def _seconds(ms: int | None) -> int | None:
+    return None if ms is None else ms // 1000

@@ -1,0 +1,168 @@
+"""`rheostat generate`: one request, its steps as they happen, its pictures and its receipt."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from protocol.errors import RheostatError
+from server.client import Client, Json
+
+DEFAULT_MODEL = "flux-tiny"
+_INPUT = {"seed": "seed", "steps": "num_inference_steps", "n": "n"}
+
+
+class NotCompleted(RheostatError):
+    """The job failed or was cancelled, or what it made is not what the receipt says."""
+
+    default_code = "not_completed"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    from server.cli.connecting import add_connection_arguments
+
+    parser.add_argument("prompt")
+    parser.add_argument("-o", "--output", type=Path, default=Path("out.png"), help="file to write")
+    parser.add_argument("--model", help="default: the only one served, or flux-tiny")
+    parser.add_argument("--budget", type=float, help="share of full compute to spend, in (0, 1]")
+    parser.add_argument("--deadline", type=float, help="seconds in which it should be done")
+    parser.add_argument("--seed", type=int)
+    parser.add_argument("--steps", type=int, help="inference steps of the unabridged run")
+    parser.add_argument("--size", help="WIDTHxHEIGHT, such as 64x64")
+    parser.add_argument("--n", type=int, help="how many pictures, with seeds counted up")
+    parser.add_argument("--json", action="store_true", help="print the whole receipt as JSON")
+    add_connection_arguments(parser)
+
+
+def run(options: argparse.Namespace) -> int:
+    from server.cli.progress import StepProgress
+
+    with _server(options) as client:
+        job = client.submit(_body(options, _model(client, options.model)))
+        try:
+            with StepProgress(job) as progress:
+                for event in client.events(job["id"]):
+                    progress.show(event)
+        except KeyboardInterrupt:
+            client.cancel(job["id"])
+            raise
+        job = client.job(job["id"])
+        _require_completed(job)
+        files = _store(client, job, options.output)
+        receipt = client.receipt(job["id"])
+    _report(options, job, receipt, files)
+    return 0
+
+
+@contextmanager
+def _server(options: argparse.Namespace) -> Iterator[Client]:
+    """A running server, or one started for this call and ended after it."""
+    from server.cli.connecting import find_client
+
+    client = find_client(options)
+    if client is not None:
+        with client:
+            yield client
+        return
+    from server.local import LocalOptions, LocalSystem
+
+    system = LocalSystem(LocalOptions(options.data_dir, port=0, models=options.model, quiet=True))
+    try:
+        _say("No server runs here: starting one for this call")
+        system.start()
+        system.wait_ready()
+        with Client(system.url, options.key) as client:
+            yield client
+    finally:
+        system.stop()
+
+
+def _model(client: Client, asked: str | None) -> str:
+    """The name under which the server knows the model; a folder goes by its last part."""
+    known: list[str] = [model["id"] for model in client.models()]
+    if asked is None:
+        return known[0] if len(known) == 1 else DEFAULT_MODEL
+    folder = Path(asked).name
+    return folder if asked not in known and folder in known else asked
+
+
+def _body(options: argparse.Namespace, model: str) -> Json:
+    given: Json = {"prompt": options.prompt}
+    for option, field in _INPUT.items():
+        if getattr(options, option) is not None:
+            given[field] = getattr(options, option)
+    if options.size is not None:
+        width, _, height = options.size.partition("x")
+        if not (width.isdecimal() and height.isdecimal()):
+            raise NotCompleted("--size must be WIDTHxHEIGHT, such as 64x64")
+        given |= {"width": int(width), "height": int(height)}
+    body: Json = {"model": model, "input": given}
+    if options.budget is not None:
+        body["compute_budget"] = options.budget
+    if options.deadline is not None:
+        body["deadline_s"] = options.deadline
+    return body
+
+
+def _require_completed(job: Json) -> None:
+    if job["status"] != "completed":
+        reason = job["error"]["message"] if job["error"] else "no reason given"
+        raise NotCompleted(f"the job {job['id']} ended as {job['status']}: {reason}")
+
+
+def _store(client: Client, job: Json, output: Path) -> list[Path]:
+    """Every picture in a file, checked against its sha256; the second goes to `name-2.png` and so on."""
+    output.parent.mkdir(parents=True, exist_ok=True)
+    files = []
+    for number, artifact in enumerate(job["artifacts"], start=1):
+        data = client.download(artifact["url"])
+        if hashlib.sha256(data).hexdigest() != artifact["sha256"]:
+            raise NotCompleted(f"artifact {number} of {job['id']} is not what its sha256 says")
+        file = output if number == 1 else output.with_stem(f"{output.stem}-{number}")
+        file.write_bytes(data)
+        files.append(file)
+    return files
+
+
+def _report(options: argparse.Namespace, job: Json, receipt: Json, files: list[Path]) -> None:
+    if options.json:
+        print(json.dumps(receipt, indent=2))
+        return
+    for line in summary(job, receipt, files):
+        print(line)
+
+
+def summary(job: Json, receipt: Json, files: list[Path]) -> list[str]:
+    """The receipt in a few lines."""
+    lines: list[str] = []
+    for file, artifact in zip(files, job["artifacts"], strict=True):
+        lines.append(f"{file}  {artifact['bytes']:,} bytes, seed {artifact['seed']}")
+        lines.append(f"  sha256   {artifact['sha256']}")
+    steps = [sample["plan"]["num_inference_steps"] for sample in receipt["samples"]]
+    rows: list[tuple[str, Any]] = [
+        (
+            "job",
+            f"{job['id']}, {job['model']}, {steps[0] if steps else 0} steps, {receipt['nfe']} evaluations",
+        ),
+        (
+            "budget",
+            f"{receipt['budget']:.3g} asked, {receipt['granted']:.3g} granted, {receipt['spent']:.3g} spent",
+        ),
+        (
+            "compute",
+            f"{receipt['tflops']:.4g} of {receipt['full_tflops']:.4g} TFLOPs"
+            f" and {receipt['other_tflops']:.4g} in encoders and decoder",
+        ),
+        ("time", f"{receipt['wall_s']:.2f} s"),
+    ]
+    return lines + [f"  {name:<8} {text}" for name, text in rows]
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

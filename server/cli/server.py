@@ -1,0 +1,54 @@
+"""`rheostat server`: one gateway."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+OPTIONS = {
+    "host": "address to listen on",
+    "port": "port to listen on",
+    "redis_url": "redis://, rediss://, redis+sentinel:// or redis+cluster://",
+    "artifacts": "folder or fsspec URL of the results",
+    "public_url": "what callers reach this gateway by",
+    "default_model": "for requests that name none",
+    "sync_wait_s": "how long a synchronous call may wait",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", type=Path, help="a YAML file of settings")
+    for name, text in OPTIONS.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", help=text)
+    parser.add_argument("--ready-needs-worker", action="store_true", default=None)
+    parser.add_argument("--allow-anonymous", action="store_true", default=None)
+    parser.add_argument("--listen-fd", type=int, help=argparse.SUPPRESS)
+
+
+def run(options: argparse.Namespace) -> int:
+    from pydantic import ValidationError
+
+    from protocol.connection import BadRedisUrl
+    from protocol.jobqueue import UnsuitableServer
+    from server.serving import run as serve
+    from server.settings import ServerSettings
+
+    logging.basicConfig(
+        level=logging.INFO,
+        stream=sys.stderr,
+        format="%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s",
+    )
+    names = (*OPTIONS, "ready_needs_worker", "allow_anonymous")
+    try:
+        settings = ServerSettings.load(options.config, **{name: getattr(options, name) for name in names})
+    except ValidationError as error:
+        print(f"rheostat: {error}", file=sys.stderr)
+        return 2
+    try:
+        serve(settings, options.listen_fd)
+    except (UnsuitableServer, BadRedisUrl) as error:
+        print(f"rheostat: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,187 @@
+"""The images API as OpenAI's clients speak it, translated to and from the native request."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+
+from protocol.catalog import CatalogEntry
+from protocol.errors import InvalidRequest, RheostatError
+from protocol.events import Completed
+from protocol.jobs import GenerationRequest, Prompt
+from protocol.receipts import Totals
+from protocol.text import CleanText
+from server.answers import ArtifactAnswer
+from server.body import validate
+
+Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
+
+BUDGETS: dict[str, float] = {
+    "low": 0.25,
+    "medium": 0.5,
+    "high": 1.0,
+    "xhigh": 1.0,
+    "max": 1.0,
+    "auto": 1.0,
+    "standard": 0.5,
+    "hd": 1.0,
+}
+RESOLVED = {"auto": "high", "standard": "medium", "hd": "high"}
+"""What a quality is called in the answer, where that is not its own name."""
+
+_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
+_INPUT_FIELDS = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")
+_JOB_FIELDS = ("deadline_s", "on_deadline", "priority", "metadata")
+
+
+class ImageRequest(BaseModel):
+    """The body of `POST /v1/images/generations`.
+
+    Our own fields stand beside OpenAI's, where `extra_body` puts them. `user`, `safety_identifier`,
+    `moderation` and an opaque `background` are taken without effect; what we do not offer is refused by name.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    prompt: Prompt
+    model: CleanText | None = None
+    n: int | None = None
+    size: str | None = None
+    response_format: Literal["b64_json", "url"] | None = None
+    output_format: Literal["png"] | None = None
+    quality: Quality | None = None
+    stream: bool | None = None
+    partial_images: int | None = None
+    background: Literal["auto", "opaque"] | None = None
+    moderation: Literal["auto", "low"] | None = None
+    user: CleanText | None = None
+    safety_identifier: CleanText | None = None
+
+    seed: int | None = None
+    compute_budget: JsonValue = None
+    negative_prompt: CleanText | None = None
+    num_inference_steps: int | None = None
+    guidance_scale: float | None = None
+    deadline_s: float | None = None
+    on_deadline: Annotated[str | None, Field(max_length=16)] = None
+    priority: int | None = None
+    metadata: dict[str, JsonValue] | None = None
+
+    @field_validator("size")
+    @classmethod
+    def _width_by_height(cls, size: str | None) -> str | None:
+        if size not in (None, "auto") and not _SIZE.fullmatch(size):
+            raise ValueError("must be WIDTHxHEIGHT, such as 64x64, or auto")
+        return size
+
+    @field_validator("stream")
+    @classmethod
+    def _no_streams_yet(cls, stream: bool | None) -> bool | None:
+        if stream:
+            raise ValueError("streams of partial images are not served yet; follow events_url instead")
+        return stream
+
+    @field_validator("partial_images")
+    @classmethod
+    def _no_partials_yet(cls, count: int | None) -> int | None:
+        if count:
+            raise ValueError("must be 0: partial images are not served yet")
+        return count
+
+    @property
+    def resolved_quality(self) -> str | None:
+        """The quality that held; None where `compute_budget` did instead."""
+        if self.compute_budget is not None:
+            return None
+        quality = self.quality or "auto"
+        return RESOLVED.get(quality, quality)
+
+
+def to_native(image: ImageRequest, model: str) -> GenerationRequest:
+    """The same request in the native shape.
+
+    Raises:
+        InvalidRequest: `param` is the field of the image request.
+    """
+    given = _sent(image, _INPUT_FIELDS)
+    if image.n is not None:
+        given["n"] = image.n
+    if image.size is not None and (size := _SIZE.fullmatch(image.size)):
+        given |= {"width": int(size[1]), "height": int(size[2])}
+    job: dict[str, Any] = {
+        name: getattr(image, name) for name in _JOB_FIELDS if getattr(image, name) is not None
+    }
+    budget = BUDGETS[image.quality or "auto"] if image.compute_budget is None else image.compute_budget
+    try:
+        return validate(GenerationRequest, {"model": model, "input": given, "compute_budget": budget, **job})
+    except InvalidRequest as error:
+        raise renamed(error) from None
+
+
+def _sent(image: ImageRequest, names: Sequence[str]) -> dict[str, Any]:
+    """The fields that say something."""
+    return {name: getattr(image, name) for name in names if getattr(image, name) is not None}
+
+
+def renamed(error: RheostatError) -> RheostatError:
+    """The error with `param` as the image request names it."""
+    if error.param is not None:
+        name = error.param.removeprefix("input.")
+        error.param = "size" if name in ("width", "height") else name
+    return error
+
+
+def image_answer(
+    image: ImageRequest,
+    entry: CatalogEntry,
+    request: GenerationRequest,
+    end: Completed,
+    *,
+    job_id: str,
+    created: int,
+    data: Sequence[JsonValue],
+) -> dict[str, JsonValue]:
+    """The answer to a finished request; `request` is the resolved one."""
+    return {
+        "created": created,
+        "id": job_id,
+        "data": list(data),
+        "background": "opaque",
+        "output_format": "png",
+        "quality": image.resolved_quality,
+        "size": f"{request.input.width}x{request.input.height}",
+        "usage": usage(entry, request),
+        "compute": _plain(end.compute),
+    }
+
+
+def inline(data: bytes, seed: int) -> JsonValue:
+    return {"b64_json": base64.b64encode(data).decode(), "seed": seed}
+
+
+def linked(shown: ArtifactAnswer) -> JsonValue:
+    return {"url": shown.url, "seed": shown.seed}
+
+
+def usage(entry: CatalogEntry, request: GenerationRequest) -> dict[str, JsonValue]:
+    """Tokens as the denoiser sees them: the prompt as the model pads it, and the latent patches made."""
+    given = request.input
+    assert given.width is not None, "resolve() fills the size"
+    assert given.height is not None, "resolve() fills the size"
+    text = entry.shapes.text_tokens
+    image = entry.shapes.image_tokens(given.width, given.height, given.num_frames) * given.n
+    return {
+        "input_tokens": text,
+        "output_tokens": image,
+        "total_tokens": text + image,
+        "input_tokens_details": {"text_tokens": text, "image_tokens": 0},
+        "output_tokens_details": {"text_tokens": 0, "image_tokens": image},
+    }
+
+
+def _plain(totals: Totals) -> JsonValue:
+    return dict(totals.model_dump(mode="json"))

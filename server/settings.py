@@ -1,0 +1,116 @@
+"""The gateway's settings: command line over environment over file over default.
+
+Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue` after another
+`__`; the file is YAML with the same names. Unknown keys in the file are refused.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from pathlib import Path
+from typing import Annotated, Any, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from protocol.jobqueue.settings import QueueSettings
+from server.places import DATA_DIR
+
+KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+
+
+class ApiKey(BaseModel):
+    """One caller. The key itself is never stored, only its SHA-256 in hex; `models` None means all."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    models: tuple[str, ...] | None = None
+
+
+class ServerSettings(BaseSettings):
+    """Everything a gateway can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="RHEOSTAT_SERVER_", env_nested_delimiter="__"
+    )
+
+    host: str = "127.0.0.1"
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    queue: QueueSettings = QueueSettings()
+    artifacts: str = str(DATA_DIR / "artifacts")
+    """A folder or an fsspec URL; the workers' too."""
+    public_url: str | None = None
+    """What callers reach us by, when that is not the Host they send."""
+
+    api_keys: dict[KeyName, ApiKey] = Field(default_factory=dict)
+    """The key's name is also the tenant its jobs belong to."""
+    allow_anonymous: bool = False
+    """Serve without keys on an address others can reach."""
+
+    default_model: str | None = None
+    """For requests in OpenAI's shape that name none; None: the only model there is."""
+    max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 2**20
+    body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
+    sync_wait_s: Annotated[float, Field(gt=0)] = 55.0
+    heartbeat_s: Annotated[float, Field(gt=0)] = 15.0
+    url_ttl_s: Annotated[int, Field(ge=1)] = 3600
+    """How long a signed artifact URL works."""
+    reap_every_s: Annotated[float, Field(gt=0)] = 1.0
+    ready_needs_worker: bool = False
+    drain_s: Annotated[float, Field(ge=0)] = 10.0
+    """How long open calls may go on after SIGTERM."""
+
+    @model_validator(mode="after")
+    def _keys_where_others_can_reach(self) -> Self:
+        if not self.api_keys and not self.allow_anonymous and not is_loopback(self.host):
+            raise ValueError(
+                f"host {self.host} can be reached from other machines: set api_keys, or say allow_anonymous"
+            )
+        return self
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, file: Path | None = None, **given: Any) -> ServerSettings:
+        """Settings from `given`, the environment and `file`, in this order of strength.
+
+        Raises:
+            FileNotFoundError: `file` is named and not there.
+            pydantic.ValidationError: names the key and the value.
+        """
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"no settings file at {file}")
+        told = {name: value for name, value in given.items() if value is not None}
+
+        class FromFile(cls):  # type: ignore[valid-type, misc]
+            model_config = SettingsConfigDict(yaml_file=file)
+
+        loaded: ServerSettings = FromFile(**told)
+        return loaded
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach `host`."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

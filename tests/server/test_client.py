@@ -1,0 +1,157 @@
+"""The command line's own client, the parser of its event stream, and the parts of the commands."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from server.cli import main
+from server.cli.connecting import find_client
+from server.cli.generate import NotCompleted, _body, _model, _store
+from server.client import Client, SeenEvent, ServerRefused, parse_events
+from server.places import NOTE_FILE
+from tests.server.conftest import Hire, body
+
+
+def test_events_are_parsed_as_the_standard_says() -> None:
+    lines = [
+        ": hello",
+        "",
+        "id: 3",
+        "event: step",
+        'data: {"a": 1}',
+        "",
+        "event: queued",
+        "data:{}",
+        "",
+        "id: 9",
+        "",
+    ]
+    assert list(parse_events(iter(lines))) == [
+        ("3", SeenEvent("step", {"a": 1})),
+        ("", SeenEvent("queued", {})),
+    ]
+
+
+async def test_a_job_through_the_client(url: str, hire: Hire) -> None:
+    await hire()
+
+    def use() -> list[str]:
+        with Client(url) as client:
+            assert client.is_rheostat()
+            job = client.submit(body())
+            names = [event.name for event in client.events(job["id"])]
+            [artifact] = client.job(job["id"])["artifacts"]
+            assert len(client.download(artifact["url"])) == artifact["bytes"]
+            assert client.receipt(job["id"])["nfe"] == 4
+            return names
+
+    names = await asyncio.to_thread(use)
+    assert [name for name in names if name != "queued"] == ["started", *["step"] * 4, "completed"]
+
+
+async def test_a_refusal_names_field_and_what_is_allowed(url: str) -> None:
+    with Client(url) as client, pytest.raises(ServerRefused) as caught:
+        await asyncio.to_thread(client.submit, body(width=63))
+    assert str(caught.value) == "input.width: width must be a multiple of 8 (allowed: [56, 64])"
+
+
+def test_nobody_there() -> None:
+    with Client("http://127.0.0.1:1") as client:
+        assert not client.is_rheostat()
+        with pytest.raises(ServerRefused, match=r"no answer from http://127\.0\.0\.1:1"):
+            client.models()
+
+
+async def test_the_running_server_is_found_by_its_note(url: str, tmp_path: Path) -> None:
+    (tmp_path / NOTE_FILE).write_text(json.dumps({"url": url, "pid": 1}))
+    options = argparse.Namespace(url=None, key=None, data_dir=tmp_path)
+    client = await asyncio.to_thread(find_client, options)
+    assert client is not None
+    with client:
+        assert client.url == url
+
+
+def test_the_arguments_become_the_native_body() -> None:
+    options = argparse.Namespace(prompt="x", seed=7, steps=8, n=2, size="64x32", budget=0.5, deadline=20.0)
+    assert _body(options, "flux-tiny") == {
+        "model": "flux-tiny",
+        "input": {"prompt": "x", "seed": 7, "num_inference_steps": 8, "n": 2, "width": 64, "height": 32},
+        "compute_budget": 0.5,
+        "deadline_s": 20.0,
+    }
+    silent = argparse.Namespace(
+        prompt="x", seed=None, steps=None, n=None, size=None, budget=None, deadline=None
+    )
+    assert _body(silent, "m") == {"model": "m", "input": {"prompt": "x"}}
+    with pytest.raises(NotCompleted, match="WIDTHxHEIGHT"):
+        _body(argparse.Namespace(**{**vars(silent), "size": "64"}), "m")
+
+
+async def test_the_model_asked_for_or_the_only_one(url: str) -> None:
+    with Client(url) as client:
+        for asked, expected in [(None, "flux-tiny"), ("/some/flux-tiny", "flux-tiny"), ("other", "other")]:
+            assert await asyncio.to_thread(_model, client, asked) == expected
+
+
+async def test_a_picture_that_is_not_its_sha256_is_refused(url: str, hire: Hire, tmp_path: Path) -> None:
+    await hire()
+
+    def use() -> None:
+        with Client(url) as client:
+            job = client.submit(body())
+            for _ in client.events(job["id"]):
+                pass
+            job = client.job(job["id"])
+            job["artifacts"][0]["sha256"] = "0" * 64
+            with pytest.raises(NotCompleted, match="not what its sha256 says"):
+                _store(client, job, tmp_path / "a.png")
+
+    await asyncio.to_thread(use)
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_wrong_calls_are_explained(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["nonsense"], [], ["up", "--port", "x"]):
+        with pytest.raises(SystemExit) as caught:
+            main(words)
+        assert caught.value.code == 2
+        assert "usage: rheostat" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["up", "--help"], ["generate", "--help"], ["server", "--help"]]
+)
+def test_commands_start_quickly_and_without_torch(words: list[str]) -> None:
+    """0.6 s on a quiet machine; a loaded one gets more, and what must not be imported is checked exactly."""
+    program = (
+        "import sys\nfrom server.cli import main\n"
+        f"try: main({words!r})\nexcept SystemExit: pass\n"
+        "assert not {'torch', 'diffusers', 'fastapi', 'workers'} & set(sys.modules), 'too much imported'\n"
+    )
+    started = time.monotonic()
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert run.returncode == 0, run.stderr
+    assert "usage: rheostat" in run.stdout
+    assert time.monotonic() - started < 5
+
+
+def test_worker_commands_are_passed_on() -> None:
+    run = subprocess.run(
+        [sys.executable, "-m", "server", "worker", "--help"],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert run.returncode == 0
+    assert "python -m workers worker" in run.stdout
