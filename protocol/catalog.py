@@ -39,10 +39,9 @@ class InputDefaults(_Frozen):
 class CatalogEntry(_Frozen):
     """One served model.
 
-    `input_fields` are the fields of the native `input` this model takes; `methods` is what
-    `compute_budget.methods` may name; `embedded_guidance` says that `guidance_scale` is a network input, so that
-    one lane suffices;
-    `tflops_per_second` is the last measured speed, 0 before the first measurement.
+    `input_fields` are the fields of the native `input` this model takes, `methods` what a budget may name.
+    `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices. The last measured
+    speed is `tflops_per_second`, 0 before the first measurement.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]

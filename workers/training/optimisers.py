@@ -1,0 +1,101 @@
+"""Muon for the blocks' matrices, AdamW for everything else, gradients averaged over ranks.
+
+Orthogonalising the matrices costs as much as a fifth of a step, so each rank does it for its share of them
+and sends the new values to the others; the ranks' weights stay equal bit for bit.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, distributed, nn
+
+from workers.training.pipeline_folder import TextToLatent
+from workers.training.settings import TransformerSettings
+
+
+class Optimisers:
+    """Both optimisers of one rank, and the schedule of their rates."""
+
+    def __init__(self, model: TextToLatent, settings: TransformerSettings, rank: int = 0) -> None:
+        self.settings, self.rank = settings, rank
+        self.parameters = list(model.parameters())
+        self.shares = split_evenly(hidden_matrices(model), settings.ranks)
+        hidden = {id(matrix) for share in self.shares for matrix in share}
+        others = [parameter for parameter in self.parameters if id(parameter) not in hidden]
+        self.muon = torch.optim.Muon(
+            self.shares[rank], lr=settings.muon_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+        )
+        self.adam = torch.optim.AdamW(
+            others, lr=settings.adam_rate, betas=(0.9, 0.98), weight_decay=0.01, fused=True
+        )
+
+    def step(self, index: int) -> None:
+        """Average the gradients, update, share the matrices, clear the gradients."""
+        self._average_gradients()
+        nn.utils.clip_grad_norm_(self.parameters, 1.0)
+        share = rate_share(index, self.settings)
+        self.muon.param_groups[0]["lr"] = share * self.settings.muon_rate
+        self.adam.param_groups[0]["lr"] = share * self.settings.adam_rate
+        self.muon.step()  # type: ignore[no-untyped-call]
+        self.adam.step()
+        self._share_matrices()
+        for parameter in self.parameters:
+            parameter.grad = None
+
+    def _average_gradients(self) -> None:
+        if self.settings.ranks == 1:
+            return
+        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
+        flat = torch.cat([gradient.flatten() for gradient in gradients])
+        distributed.all_reduce(flat)
+        flat /= self.settings.ranks
+        _copy_flat(flat, gradients)
+
+    def _share_matrices(self) -> None:
+        if self.settings.ranks == 1:
+            return
+        for owner, matrices in enumerate(self.shares):
+            flat = torch.cat([matrix.detach().flatten() for matrix in matrices])
+            distributed.broadcast(flat, src=owner)
+            if owner != self.rank:
+                _copy_flat(flat, [matrix.detach() for matrix in matrices])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Momenta of this rank."""
+        return {"muon": self.muon.state_dict(), "adam": self.adam.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state of the same rank."""
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+
+
+def hidden_matrices(model: TextToLatent) -> list[nn.Parameter]:
+    """The matrices between hidden widths in the transformer's blocks; modulations are not among them."""
+    return [
+        parameter
+        for name, parameter in model.transformer.named_parameters()
+        if parameter.ndim == 2 and "transformer_blocks" in name and "norm" not in name
+    ]
+
+
+def split_evenly(matrices: list[nn.Parameter], parts: int) -> list[list[nn.Parameter]]:
+    """Deal the matrices out, largest first, always to the part that has least."""
+    shares: list[list[nn.Parameter]] = [[] for _ in range(parts)]
+    for matrix in sorted(matrices, key=lambda each: -each.numel()):
+        min(shares, key=lambda share: sum(each.numel() for each in share)).append(matrix)
+    return shares
+
+
+def rate_share(index: int, settings: TransformerSettings) -> float:
+    """The share of the full rate at a step: linear warm-up, plateau, linear decay to zero."""
+    rising = (index + 1) / settings.warmup_steps
+    falling = (settings.num_steps - index) / settings.decay_steps
+    return max(0.0, min(1.0, rising, falling))
+
+
+def _copy_flat(flat: Tensor, parts: list[Tensor]) -> None:
+    for part, values in zip(parts, torch.split(flat, [part.numel() for part in parts]), strict=True):
+        part.copy_(values.view_as(part))
