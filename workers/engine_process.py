@@ -1,0 +1,109 @@
+"""An engine process from its fork to its exit code."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from collections.abc import Sequence
+from functools import partial
+
+from protocol.artifacts import ArtifactStore
+from protocol.catalog import CatalogEntry
+from protocol.jobqueue import Catalog, JobQueue
+from protocol.states import WorkerState
+from workers.board import Board, Report
+from workers.engine import Engine
+from workers.meter import Meter
+from workers.patience import end, patiently
+from workers.runtime import Runtime
+from workers.settings import WorkerSettings
+from workers.speed import Speedometer
+from workers.warmup import load_models, make_engine, warm_up
+
+_LOG = logging.getLogger("rheostat.worker")
+_BEAT_S = 1.0
+UNFIT = 3
+"""Exit code of a process whose models did not load, warm up or pass the self-test."""
+
+
+def import_ahead() -> None:
+    """Import what loading a model will need, all of it: the zygote calls this before it forks."""
+    from diffusers.utils import logging as diffusers_logging
+    from transformers.utils import logging as transformers_logging
+
+    import workers.models.flux  # noqa: F401
+
+    diffusers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()
+
+
+def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd: int) -> int:
+    """Warm up, serve until drained; the exit code."""
+    board = Board(board_fd)
+    board.report = Report(state=WorkerState.WARMING)
+    meter = Meter(socket.socket(fileno=meter_fd))
+    speed = Speedometer()
+    try:
+        engine, entries = _warm(settings, meter, speed)
+        asyncio.run(
+            _serve(worker, settings, board=board, engine=engine, entries=entries, meter=meter, speed=speed)
+        )
+    except Exception as error:
+        if board.report.state is not WorkerState.WARMING:
+            raise
+        _LOG.exception("the engine is unfit")
+        board.report = Report(state=WorkerState.WARMING, unfit=f"{type(error).__name__}: {error}"[:2000])
+        return UNFIT
+    finally:
+        meter.flush()
+    return 0
+
+
+def _warm(settings: WorkerSettings, meter: Meter, speed: Speedometer) -> tuple[Engine, list[CatalogEntry]]:
+    models = load_models(settings)
+    engine = make_engine(models, settings)
+    entries = [model.catalog for model in models]
+    warm_up(engine, entries, meter, speed)
+    return engine, [one.model_copy(update={"tflops_per_second": speed.of(one.name)}) for one in entries]
+
+
+async def _beat(board: Board) -> None:
+    """Show that the process lives while it waits for others: a Redis that is away is no fault of its own."""
+    while True:
+        board.beat()
+        await asyncio.sleep(_BEAT_S)
+
+
+async def _serve(
+    worker: str,
+    settings: WorkerSettings,
+    *,
+    board: Board,
+    engine: Engine,
+    entries: Sequence[CatalogEntry],
+    meter: Meter,
+    speed: Speedometer,
+) -> None:
+    waiting = asyncio.create_task(_beat(board))
+    queue = await patiently(partial(JobQueue.connect, settings.redis_url, settings.queue), "the worker")
+    try:
+        catalog, store = Catalog(queue), ArtifactStore(settings.artifacts)
+        await patiently(partial(store.ensure_shared, catalog), "the artifact store")
+        for entry in entries:
+            await patiently(partial(catalog.put, entry), "the catalog")
+        await end([waiting])
+        runtime = Runtime(
+            worker,
+            settings,
+            board=board,
+            engine=engine,
+            entries=entries,
+            queue=queue,
+            store=store,
+            meter=meter,
+            speed=speed,
+        )
+        await runtime.run()
+    finally:
+        await queue.close()

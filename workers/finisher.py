@@ -1,0 +1,187 @@
+"""How a job ends: bytes first, then the receipt, then one commit that names them.
+
+Every path through here ends a held job exactly once: committed (completed, failed, cancelled), handed back,
+or let go because it is no longer ours.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Coroutine, Sequence
+from functools import partial
+from typing import Literal
+
+from protocol import metrics
+from protocol.artifacts import ArtifactStore
+from protocol.errors import ErrorInfo
+from protocol.events import Artifact
+from protocol.jobqueue import JobQueue
+from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
+from protocol.records import JobResult
+from protocol.states import JobStatus
+from workers.encoding import IMAGE_TYPE, encode_png
+from workers.engine import Result, SampleResult
+from workers.meter import Meter, Waste
+from workers.patience import patiently
+from workers.publisher import Publisher
+from workers.roster import HeldJob, Roster
+from workers.side_talk import lost_tflops
+
+_LOG = logging.getLogger("rheostat.worker")
+_STORE_TRIES = 3
+_STORE_PAUSE_S = 0.2
+
+
+class Finisher:
+    """Ends jobs beside the engine's turns."""
+
+    def __init__(
+        self, queue: JobQueue, store: ArtifactStore, publisher: Publisher, meter: Meter, roster: Roster
+    ) -> None:
+        self._queue = queue
+        self._store = store
+        self._publisher = publisher
+        self._meter = meter
+        self._roster = roster
+        self._open: set[asyncio.Task[None]] = set()
+        self._failure: BaseException | None = None
+
+    def check(self) -> None:
+        """Raise what an earlier end failed with: a mistake of ours, on which the process must not live on."""
+        if self._failure is not None:
+            raise self._failure
+
+    def complete(self, job: HeldJob, result: Result) -> None:
+        """Store what came out and commit it."""
+        self._begin(job, self._complete(job, result))
+
+    def fail(self, job: HeldJob, error: ErrorInfo) -> None:
+        """Commit the job as failed."""
+        self._begin(job, self._commit(job, JobStatus.FAILED, JobResult(error=error, totals=job.totals)))
+
+    def cancel(self, job: HeldJob) -> None:
+        """Commit the job as cancelled, with what it spent."""
+        self._begin(job, self._commit(job, JobStatus.CANCELLED, JobResult(totals=job.totals)))
+
+    def hand_back(self, job: HeldJob, reason: Literal["drain", "preempt"]) -> None:
+        """Return the job to the queue; no attempt is counted."""
+        self._begin(job, self._hand_back(job, reason))
+
+    def let_go(self, job: HeldJob) -> None:
+        """Forget a job that somebody else owns by now: nothing more is written about it."""
+        _LOG.warning("%s is lost: its lease is somebody else's", job.name)
+        self._publisher.forget(job)
+        self._close(job, "discarded")
+
+    def _begin(self, job: HeldJob, work: Coroutine[None, None, None]) -> None:
+        assert not job.ending, "a job ends once"
+        job.ending = True
+        task = asyncio.create_task(work)
+        self._open.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._open.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            self._failure = task.exception()
+
+    def _close(self, job: HeldJob, waste: Waste | None) -> None:
+        self._roster.drop(job)
+        self._meter.settle(job.name, waste)
+
+    async def _complete(self, job: HeldJob, result: Result) -> None:
+        lost = await patiently(partial(lost_tflops, self._queue, job.claimed), "lost work")
+        receipt = _of_attempt(result.receipt, job.claimed.attempt, lost)
+        started = time.monotonic()
+        try:
+            _, artifacts, receipt_path = await asyncio.gather(
+                self._publisher.flush(),
+                self._store_samples(job, result.samples),
+                self._store_receipt(job, receipt),
+            )
+        except Exception as error:
+            _LOG.exception("%s cannot be stored", job.name)
+            info = ErrorInfo(
+                code="store_failed", message=f"the result could not be stored ({type(error).__name__})"
+            )
+            await self._commit(job, JobStatus.FAILED, JobResult(error=info, totals=receipt.totals))
+            return
+        self._meter.add(metrics.STAGE_SECONDS, time.monotonic() - started, job.model, "store")
+        for stage, seconds in result.stage_seconds.items():
+            self._meter.add(metrics.STAGE_SECONDS, seconds, job.model, stage)
+        outcome = JobResult(artifacts=artifacts, totals=receipt.totals, receipt_path=receipt_path)
+        await self._commit(job, JobStatus.COMPLETED, outcome)
+
+    async def _store_samples(self, job: HeldJob, samples: Sequence[SampleResult]) -> tuple[Artifact, ...]:
+        stored = (self._store_sample(job, index, sample) for index, sample in enumerate(samples))
+        return tuple(await asyncio.gather(*stored))
+
+    async def _store_sample(self, job: HeldJob, index: int, sample: SampleResult) -> Artifact:
+        data = await asyncio.to_thread(encode_png, sample.image)
+        key, attempt = job.claimed.key, job.claimed.attempt
+        for _ in range(_STORE_TRIES - 1):
+            try:
+                return await self._store.put(key, attempt, index, data, IMAGE_TYPE, sample.seed)
+            except OSError as error:
+                _LOG.warning("%s is stored again: %s", job.name, error)
+                await asyncio.sleep(_STORE_PAUSE_S)
+        return await self._store.put(key, attempt, index, data, IMAGE_TYPE, sample.seed)
+
+    async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
+        return await self._store.put_receipt(job.claimed.key, job.claimed.attempt, receipt)
+
+    async def _commit(self, job: HeldJob, status: JobStatus, result: JobResult) -> None:
+        await self._publisher.flush()
+        key, token = job.claimed.key, job.claimed.token
+        units = _units(result.totals)
+        word = await patiently(lambda: self._queue.commit(key, token, status, units, result), "commit")
+        if word == "lost":
+            _LOG.warning("%s was lost before its commit", job.name)
+        else:
+            self._count_end(job, status, result.totals)
+        self._close(job, "discarded" if word == "lost" else None)
+
+    async def _hand_back(self, job: HeldJob, reason: Literal["drain", "preempt"]) -> None:
+        self._publisher.forget(job)
+        key, token = job.claimed.key, job.claimed.token
+        await patiently(lambda: self._queue.release(key, token, reason), "release")
+        self._meter.add(metrics.ATTEMPTS, 1, job.model, reason)
+        self._close(job, "discarded")
+
+    def _count_end(self, job: HeldJob, status: JobStatus, totals: Totals | None) -> None:
+        add, model, now_s = self._meter.add, job.model, time.time()
+        add(metrics.JOBS, 1, model, status)
+        add(metrics.REQUEST_SECONDS, max(0.0, now_s - job.claimed.created_ms / 1000), model, status)
+        if job.claimed.request.deadline_s is not None:
+            add(metrics.DEADLINE_SLACK, job.claimed.due_ms / 1000 - now_s, model)
+        if totals is None:
+            return
+        if status is JobStatus.COMPLETED:
+            add(metrics.BUDGET_SPENT, totals.spent / totals.granted, model)
+        kinds = {
+            "full": totals.full_tflops,
+            "requested": totals.budget * totals.full_tflops,
+            "granted": totals.granted * totals.full_tflops,
+            "spent": totals.tflops,
+            "other": totals.other_tflops,
+        }
+        for kind, tflops in kinds.items():
+            add(metrics.COMPUTE, tflops, model, kind)
+
+
+def _units(totals: Totals | None) -> int:
+    """What is billed, in MFLOP."""
+    return 0 if totals is None else round((totals.tflops + totals.other_tflops) * MFLOP_PER_TFLOP)
+
+
+def _of_attempt(receipt: Receipt, attempt: int, lost: float) -> Receipt:
+    """The engine knows no attempts; the lines of a job that started over say which one they are of."""
+    samples = tuple(
+        sample.model_copy(
+            update={"steps": tuple(line.model_copy(update={"attempt": attempt}) for line in sample.steps)}
+        )
+        for sample in receipt.samples
+    )
+    return receipt.model_copy(update={"samples": samples, "lost_tflops": lost})

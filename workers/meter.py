@@ -1,0 +1,105 @@
+"""The engine's side of the metrics: amounts gathered in a turn, sent to the supervisor as one datagram.
+
+The supervisor owns the registry, so counters outlive an engine process that crashes, and so it alone can say
+what a crash wasted: the steps it was told of whose job was never told to have ended.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from protocol.metrics import Metric
+from protocol.receipts import StepLine
+
+Waste = Literal["crash", "warmup", "audit", "discarded"]
+_MAX_AMOUNTS = 256
+"""Of each kind in one datagram: about 80 kB, below the 200 kB that Linux lets through."""
+
+
+class Amount(BaseModel):
+    """`value` added to a counter, observed by a histogram or set on a gauge."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    metric: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class Work(BaseModel):
+    """One evaluation a job spent, not settled before the job ends."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: str
+    model: str
+    action: str
+    tflops: float
+    seconds: float
+    blocks_run: int
+    blocks_total: int
+
+
+class Settled(BaseModel):
+    """A job ended: its steps stand in a receipt (`waste` None), or nobody is billed for them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    job: str
+    waste: Waste | None = None
+
+
+class Dispatch(BaseModel):
+    """One datagram."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    amounts: tuple[Amount, ...] = ()
+    work: tuple[Work, ...] = ()
+    settled: tuple[Settled, ...] = ()
+
+
+class Meter:
+    """Gathers amounts; `flush` sends them without ever waiting for the supervisor."""
+
+    def __init__(self, outlet: socket.socket) -> None:
+        """Args:
+        outlet: one end of a datagram socket pair.
+        """
+        outlet.setblocking(False)
+        self._outlet = outlet
+        self._amounts: list[Amount] = []
+        self._work: list[Work] = []
+        self._settled: list[Settled] = []
+
+    def add(self, metric: Metric, value: float, *labels: str) -> None:
+        """Note `value` for a counter (to add), a histogram (to observe) or a gauge (to set)."""
+        self._amounts.append(Amount(metric=metric.name, labels=labels, value=value))
+
+    def step(self, job: str, model: str, line: StepLine) -> None:
+        """Note one evaluation of `job`, unsettled until `settle`."""
+        counted = line.model_dump(include={"action", "tflops", "seconds", "blocks_run", "blocks_total"})
+        self._work.append(Work(job=job, model=model, **counted))
+
+    def settle(self, job: str, waste: Waste | None = None) -> None:
+        """Note that `job` ended, and under which name its steps are wasted if they are."""
+        self._settled.append(Settled(job=job, waste=waste))
+
+    def flush(self) -> None:
+        """Send what was gathered; what the socket does not take stays for the next time."""
+        while self._amounts or self._work or self._settled:
+            dispatch = Dispatch(
+                amounts=tuple(self._amounts[:_MAX_AMOUNTS]),
+                work=tuple(self._work[:_MAX_AMOUNTS]),
+                settled=() if len(self._work) > _MAX_AMOUNTS else tuple(self._settled[:_MAX_AMOUNTS]),
+            )
+            try:
+                self._outlet.send(dispatch.model_dump_json().encode())
+            except (BlockingIOError, ConnectionError):
+                return
+            del self._amounts[: len(dispatch.amounts)]
+            del self._work[: len(dispatch.work)]
+            del self._settled[: len(dispatch.settled)]

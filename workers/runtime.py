@@ -1,0 +1,293 @@
+"""The engine process: claim, run turns, publish, commit, drain.
+
+Turns run in a thread of their own, so that claims, events and commits travel while the network computes. The
+engine itself is only ever touched by that thread or between its turns.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from protocol import metrics
+from protocol.artifacts import ArtifactStore
+from protocol.catalog import CatalogEntry
+from protocol.errors import ErrorInfo, RheostatError
+from protocol.events import Step
+from protocol.jobqueue import JobQueue
+from protocol.receipts import FLOP_PER_TFLOP
+from protocol.records import ClaimedJob
+from protocol.states import WorkerState
+from workers.board import Board, Lease, Verdict
+from workers.claimer import Claimer, Room
+from workers.engine import Cancelled, Engine, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
+from workers.finisher import Finisher
+from workers.meter import Meter
+from workers.orders import make_order
+from workers.patience import end
+from workers.publisher import Publisher
+from workers.roster import HeldJob, Roster
+from workers.settings import WorkerSettings
+from workers.side_talk import hear_cancels, tell_speed
+from workers.speed import Speedometer
+
+_LOG = logging.getLogger("rheostat.worker")
+_REST_S = 0.1
+"""An idle engine looks at the board this often, and moves its counter."""
+_STALL_FACTOR = 20
+
+T = TypeVar("T")
+
+
+class Runtime:
+    """Everything between the queue and the engine, for one engine process."""
+
+    def __init__(
+        self,
+        worker: str,
+        settings: WorkerSettings,
+        *,
+        board: Board,
+        engine: Engine,
+        entries: Sequence[CatalogEntry],
+        queue: JobQueue,
+        store: ArtifactStore,
+        meter: Meter,
+        speed: Speedometer,
+    ) -> None:
+        """Args:
+        worker: the name this process claims under.
+        entries: of the engine's models, as they stand in the catalog.
+        speed: with the warm-up's measurements.
+        """
+        self._worker = worker
+        self._settings = settings
+        self._board = board
+        self._engine = engine
+        self._entries = {entry.name: entry for entry in entries}
+        self._queue = queue
+        self._meter = meter
+        self._speed = speed
+        self._roster = Roster(board)
+        self._publisher = Publisher(
+            queue, settings.publish_every_s, lambda job: self._decide(job, Verdict.LOST)
+        )
+        self._finisher = Finisher(queue, store, self._publisher, meter, self._roster)
+        self._claimer = Claimer(queue, worker, tuple(self._entries), self._room, self._take)
+        self._thread = ThreadPoolExecutor(1, "engine")
+        self._something_to_do = asyncio.Event()
+        self._orders_number = -1
+        self._hand_back_at: float | None = None
+        self._free_bytes = 0
+
+    async def run(self) -> None:
+        """Serve until drained."""
+        self._board.allowed_s = self._settings.step_timeout_s
+        self._free_bytes = self._engine.free_bytes
+        self._roster.become(WorkerState.READY, tuple(self._entries))
+        async with asyncio.TaskGroup() as group:
+            claims = group.create_task(self._claimer.run())
+            helpers = [
+                group.create_task(work)
+                for work in (
+                    self._publisher.run(),
+                    hear_cancels(self._queue, self._worker, self._hear_cancel),
+                    tell_speed(self._queue, self._entries, self._speed, self._meter),
+                )
+            ]
+            await self._serve(claims)
+            await end(helpers)
+        self._meter.flush()
+
+    async def _serve(self, claims: asyncio.Task[None]) -> None:
+        while not (claims.done() and not self._roster):
+            self._board.beat()
+            self._finisher.check()
+            self._obey()
+            await self._admit()
+            self._free_bytes = self._engine.free_bytes  # a claim may ask while the engine's thread is busy
+            self._claimer.look_again()
+            if self._engine.idle:
+                await self._rest()
+            else:
+                self._settle(await self._turn())
+            self._meter.flush()
+
+    # -- work comes in
+
+    def _room(self) -> Room:
+        """What may be claimed now: nothing while jobs wait for their admission, or one must run alone."""
+        held = tuple(self._roster)
+        full = any(job.order is None or job.claimed.solo for job in held)
+        most = 0 if full else min(self._settings.claim_batch, self._settings.max_running_jobs - len(held))
+        return Room(most, self._free_bytes, idle=not held)
+
+    def _take(self, claimed: tuple[ClaimedJob, ...]) -> None:
+        self._roster.hold(claimed)
+        if self._hand_back_at is not None:
+            self._hand_back_what_waits()
+        for one in claimed:
+            age_s = max(0.0, time.time() - one.created_ms / 1000)
+            self._meter.add(metrics.QUEUE_SECONDS, age_s, one.request.model)
+            if one.attempt > 1:
+                self._meter.add(metrics.ATTEMPTS, 1, one.request.model, "crash")
+        self._something_to_do.set()
+
+    async def _admit(self) -> None:
+        """Bring claimed jobs into the engine; end those that cannot run or are not to."""
+        for job in self._roster:
+            if job.order is not None or job.ending:
+                continue
+            if job.fate is not None:
+                self._end_by(job, job.fate)
+                continue
+            try:
+                await self._start(job)
+            except RheostatError as error:
+                self._finisher.fail(job, error.info)
+            except Exception as error:
+                _LOG.exception("%s cannot be started", job.name)
+                self._finisher.fail(
+                    job, ErrorInfo(code="job_failed", message=f"{type(error).__name__} at the start")
+                )
+
+    async def _start(self, job: HeldJob) -> None:
+        """Put a job into the engine, unless its samples must wait until others have ended."""
+        order = make_order(job.claimed, self._entries[job.model])
+        if not self._engine.idle and not self._engine.can_admit(job.claimed.request):
+            return
+        job.order = order
+        job.engine_id = await self._in_thread(
+            lambda: self._engine.add(
+                job.claimed.request, plan=order.plan, key=f"{job.name}#{job.claimed.token}"
+            )
+        )
+
+    # -- turns
+
+    async def _turn(self) -> list[EngineEvent]:
+        predicted_s = self._roster.turn_tflops / self._speed.slowest() if self._speed.slowest() else 0.0
+        self._board.allowed_s = max(self._settings.step_timeout_s, _STALL_FACTOR * predicted_s)
+        before = self._engine.last_turn
+        events = list(await self._in_thread(self._engine.step))
+        turn = self._engine.last_turn
+        if turn is not None and turn is not before:
+            error = self._speed.add(turn.model, turn.flop / FLOP_PER_TFLOP, turn.seconds)
+            self._meter.add(metrics.BATCH_ROWS, turn.rows, turn.model)
+            if error is not None:
+                self._meter.add(metrics.COST_ERROR, error, turn.model)
+        return events
+
+    def _settle(self, events: Sequence[EngineEvent]) -> None:
+        for event in events:
+            job = self._roster.in_engine(event.id)
+            if job is None:
+                continue
+            if isinstance(event, StepDone):
+                self._book(job, event)
+            elif isinstance(event, Started):
+                job.other_tflops += job.running.text_tflops
+            elif isinstance(event, SampleFinished):
+                job.other_tflops += job.running.decode_tflops
+            elif isinstance(event, Finished):
+                self._finisher.complete(job, event.result)
+            elif isinstance(event, Failed):
+                self._finisher.fail(job, event.error)
+            elif isinstance(event, Cancelled):
+                self._end_by(job, job.fate or Verdict.CANCEL)
+        running = self._engine.running
+        for model in self._entries:
+            self._meter.add(metrics.RUNNING_SAMPLES, running.get(model, 0), model)
+
+    def _book(self, job: HeldJob, done: StepDone) -> None:
+        line, attempt = done.line, job.claimed.attempt
+        job.steps_done += 1
+        job.spent_tflops += line.tflops
+        self._meter.step(job.name, done.model, line)
+        event = Step(
+            sample=done.sample,
+            attempt=attempt,
+            index=line.index,
+            action=line.action,
+            blocks_run=line.blocks_run,
+            tflops=line.tflops,
+            spent=done.spent_tflops,
+            risk=line.risk,
+            threshold=line.threshold,
+        )
+        self._publisher.add(job, event)
+
+    async def _rest(self) -> None:
+        """Nothing to compute: wait for work, but never long enough to seem dead."""
+        self._something_to_do.clear()
+        try:
+            async with asyncio.timeout(_REST_S):
+                await self._something_to_do.wait()
+        except TimeoutError:
+            pass
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+    # -- what others want
+
+    def _obey(self) -> None:
+        """Read the supervisor's orders if there are new ones, and do what is decided."""
+        if self._board.orders_number != self._orders_number:
+            self._orders_number = self._board.orders_number
+            orders = self._board.orders
+            for lease, verdict in orders.verdicts:
+                self._hear_verdict(lease, verdict)
+            if orders.draining:
+                self._drain(orders.drain_s)
+        if self._hand_back_at is not None and time.monotonic() >= self._hand_back_at:
+            for job in self._roster:
+                self._decide(job, Verdict.PREEMPT)
+        for job in self._roster:
+            if job.fate is not None and not job.ending and job.engine_id is not None:
+                self._engine.cancel(job.engine_id)
+                self._end_by(job, job.fate)
+
+    def _drain(self, drain_s: float) -> None:
+        """Claim no more; what has not begun goes back at once, what runs on past `drain_s` then."""
+        self._claimer.stop()
+        self._roster.become(WorkerState.DRAINING)
+        at = time.monotonic() + drain_s
+        self._hand_back_at = at if self._hand_back_at is None else min(at, self._hand_back_at)
+        self._hand_back_what_waits()
+
+    def _hand_back_what_waits(self) -> None:
+        for job in self._roster:
+            if job.order is None:
+                self._decide(job, Verdict.PREEMPT)
+
+    def _hear_cancel(self, name: str) -> None:
+        if (job := self._roster.get(name)) is not None:
+            self._decide(job, Verdict.CANCEL)
+
+    def _hear_verdict(self, lease: Lease, verdict: Verdict) -> None:
+        job = self._roster.get(f"{lease.tenant}/{lease.id}")
+        if job is not None and job.claimed.token == lease.token:
+            self._decide(job, verdict)
+
+    def _decide(self, job: HeldJob, fate: Verdict) -> None:
+        """Note what is to become of a job; between turns it happens.
+
+        `lost` outweighs all, `cancel` a hand-back.
+        """
+        order = (None, Verdict.PREEMPT, Verdict.CANCEL, Verdict.LOST)
+        if order.index(fate) > order.index(job.fate):
+            job.fate = fate
+            self._something_to_do.set()
+
+    def _end_by(self, job: HeldJob, fate: Verdict) -> None:
+        if fate is Verdict.LOST:
+            self._finisher.let_go(job)
+        elif fate is Verdict.CANCEL:
+            self._finisher.cancel(job)
+        else:
+            self._finisher.hand_back(job, "drain" if self._hand_back_at is not None else "preempt")

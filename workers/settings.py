@@ -1,0 +1,114 @@
+"""The worker's settings: command line over environment over file over default.
+
+Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, parts of `queue` after another
+`__`; the file is YAML with the same names. Unknown keys are refused.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    YamlConfigSettingsSource,
+)
+
+from protocol.jobqueue import QueueSettings
+
+DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
+"""Where everything on this machine lives unless told otherwise."""
+
+ModelName = Annotated[str, Field(min_length=1, max_length=1024)]
+Port = Annotated[int, Field(ge=0, le=65_535)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class WorkerSettings(BaseSettings):
+    """Everything a worker can be told."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="RHEOSTAT_WORKER_", env_nested_delimiter="__"
+    )
+
+    redis_url: str = "redis://127.0.0.1:6379/0"
+    artifacts: str = str(DATA_DIR / "artifacts")
+    """A folder or an fsspec URL; the gateways' too."""
+    models: Annotated[tuple[ModelName, ...], NoDecode, Field(min_length=1)] = ("flux-tiny",)
+    """Names of reference models, folders or hub ids; in text, separated by commas."""
+    device: str = "cpu"
+    dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
+    threads: Annotated[int, Field(ge=1)] = 1
+    """Threads of one forward. More than one lets a busy neighbour stop them all (OpenMP spins)."""
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
+    """How this worker is called in logs and readiness; None: host and a random part. Must be its own."""
+
+    max_running_jobs: Annotated[int, Field(ge=1, le=256)] = 16
+    """Jobs in the engine at once, where memory would allow more."""
+    claim_batch: Annotated[int, Field(ge=1, le=64)] = 8
+    """Jobs taken by one claim. More is fewer calls; less leaves more to other workers."""
+    publish_every_s: Annotated[float, Field(ge=0, le=5)] = 0.05
+    """Step events go out at most this often; `started` and the end at once."""
+
+    drain_s: Annotated[float, Field(ge=0)] = 20.0
+    """After SIGTERM or SIGINT: jobs that run this long on are handed back.
+
+    A second signal hands back at once.
+    """
+    step_timeout_s: Positive = 30.0
+    """The engine may stand still this long, or 20 predicted turns if that is more, before it is killed."""
+    warmup_timeout_s: Positive = 600.0
+    """The same while models load and compile."""
+    max_failed_starts: Annotated[int, Field(ge=1)] = 3
+    """Starts in a row that never became ready, after which the worker gives up with exit code 1."""
+    restart_backoff_s: Positive = 0.5
+    """Pause after a failed start, doubled each time up to 30 s.
+
+    An engine that had been ready restarts at once.
+    """
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: Port | None = None
+    """Where Prometheus reads; None: nowhere, 0: any free port (logged)."""
+    queue: QueueSettings = QueueSettings()
+
+    @field_validator("models", mode="before")
+    @classmethod
+    def _split_commas(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(name.strip() for name in value.split(",") if name.strip())
+        return value
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """First wins."""
+        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
+
+    @classmethod
+    def load(cls, file: Path | None = None, **given: Any) -> WorkerSettings:
+        """Settings from `given` (None: not given), the environment and `file`, in this order of strength.
+
+        Raises:
+            FileNotFoundError: `file` is named and not there.
+            pydantic.ValidationError: names the key and the value.
+        """
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"no settings file at {file}")
+        told = {name: value for name, value in given.items() if value is not None}
+
+        class FromFile(cls):  # type: ignore[valid-type, misc]
+            model_config = SettingsConfigDict(yaml_file=file)
+
+        loaded: WorkerSettings = FromFile(**told)
+        return loaded

@@ -1,0 +1,58 @@
+"""From a cold process to one that may serve: load, prove, warm, measure."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+
+from protocol.catalog import CatalogEntry
+from protocol.jobs import GenerationInput, GenerationRequest
+from protocol.resolve import resolve
+from workers.engine import Engine, EngineSettings, Result, self_test
+from workers.meter import Meter
+from workers.models import Model, load
+from workers.settings import WorkerSettings
+from workers.speed import Speedometer
+
+_LOG = logging.getLogger("rheostat.worker")
+_STEPS = 3
+"""The first evaluation compiles and allocates; the speed is that of the others."""
+
+
+def load_models(settings: WorkerSettings) -> list[Model]:
+    """Load and self-test every model.
+
+    Raises:
+        Exception: whatever a model or its self-test refuses; the process is unfit then.
+    """
+    models = [load(name, device=settings.device, dtype=settings.dtype) for name in settings.models]
+    for model in models:
+        self_test(model)
+        _LOG.info("%s is loaded and isolates its rows", model.name)
+    return models
+
+
+def make_engine(models: Sequence[Model], settings: WorkerSettings) -> Engine:
+    """The engine over these models."""
+    return Engine(models, EngineSettings(num_threads=settings.threads))
+
+
+def warm_up(engine: Engine, entries: Sequence[CatalogEntry], meter: Meter, speed: Speedometer) -> None:
+    """Run one small job of every model through the engine; its compute is counted as wasted on warm-up."""
+    for entry in entries:
+        (result,) = engine.run([_request(entry)])
+        _measure(result, entry.name, meter, speed)
+        meter.settle("warm-up", "warmup")
+
+
+def _request(entry: CatalogEntry) -> GenerationRequest:
+    given = GenerationInput(prompt="warm-up", seed=0, num_inference_steps=min(_STEPS, entry.max_steps))
+    return resolve(GenerationRequest(model=entry.name, input=given), entry)
+
+
+def _measure(result: Result, model: str, meter: Meter, speed: Speedometer) -> None:
+    lines = [line for sample in result.receipt.samples for line in sample.steps]
+    for line in lines:
+        meter.step("warm-up", model, line)
+    for line in lines[1:]:
+        speed.add(model, line.tflops, line.seconds)
