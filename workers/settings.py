@@ -10,15 +10,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
-from pydantic_settings import (
-    BaseSettings,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-    YamlConfigSettingsSource,
-)
+from pydantic_settings import NoDecode, SettingsConfigDict
 
 from protocol.jobqueue import QueueSettings
+from protocol.layered_settings import LayeredSettings
 
 DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
 """Where everything on this machine lives unless told otherwise."""
@@ -28,7 +23,7 @@ Port = Annotated[int, Field(ge=0, le=65_535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class WorkerSettings(BaseSettings):
+class WorkerSettings(LayeredSettings):
     """Everything a worker can be told."""
 
     model_config = SettingsConfigDict(
@@ -82,33 +77,3 @@ class WorkerSettings(BaseSettings):
         if isinstance(value, str):
             return tuple(name.strip() for name in value.split(",") if name.strip())
         return value
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """First wins."""
-        return init_settings, env_settings, YamlConfigSettingsSource(settings_cls)
-
-    @classmethod
-    def load(cls, file: Path | None = None, **given: Any) -> WorkerSettings:
-        """Settings from `given` (None: not given), the environment and `file`, in this order of strength.
-
-        Raises:
-            FileNotFoundError: `file` is named and not there.
-            pydantic.ValidationError: names the key and the value.
-        """
-        if file is not None and not file.is_file():
-            raise FileNotFoundError(f"no settings file at {file}")
-        told = {name: value for name, value in given.items() if value is not None}
-
-        class FromFile(cls):  # type: ignore[valid-type, misc]
-            model_config = SettingsConfigDict(yaml_file=file)
-
-        loaded: WorkerSettings = FromFile(**told)
-        return loaded
