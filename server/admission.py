@@ -102,7 +102,8 @@ class Admission:
             QueueFull, DeadlineInfeasibleNow: not now.
         """
         quote = await self.quote(request, caller)
-        await self._check_deadline(quote, key)
+        if not await self._jobqueue.stands(key, idempotency):
+            await self._check_deadline(quote)
         submission = await self._jobqueue.submit(self._job(request, quote, key, idempotency))
         if submission.outcome == "conflict":
             raise _conflict(idempotency is not None)
@@ -147,15 +148,15 @@ class Admission:
             units=quote.reserved_mflop,
             mem_bytes=sample_bytes(quote.entry, quote.request),
             due_ms=None if deadline_s is None else int((time.time() + deadline_s) * 1000),
-            plan_steps=quote.request.input.n * quote.plan.num_inference_steps,
+            plan_steps=quote.request.input.n * quote.plan.evaluations,
             floor_mflop=quote.floor_mflop,
             idempotency=idempotency,
         )
 
-    async def _check_deadline(self, quote: Quote, key: JobKey) -> None:
+    async def _check_deadline(self, quote: Quote) -> None:
+        """For new jobs only: one that stands is found again, whatever its deadline looks like by now."""
         deadline_s, seconds = quote.request.deadline_s, quote.seconds
-        if deadline_s is None or seconds is None or await self._jobqueue.get(key) is not None:
-            # A job that stands already is found again, whatever its deadline looks like by now.
+        if deadline_s is None or seconds is None:
             return
         if seconds > deadline_s:
             raise DeadlineInfeasible(

@@ -47,6 +47,15 @@ class GatewaySide(Base):
             fields = await self.redis.hgetall(keys.key(self._prefix(key), "job", str(key)))
         return wire.decode_record(key, fields) if fields else None
 
+    async def stands(self, key: JobKey, idempotency: tuple[str, str] | None) -> bool:
+        """Whether a submit under this id or Idempotency-Key would find a job that is there already."""
+        prefix = self._prefix(key)
+        names = [keys.key(prefix, "job", str(key))]
+        if idempotency is not None:
+            names.append(keys.key(prefix, "idem", key.tenant, *idempotency))
+        with translated(self.settings.retry_after_s):
+            return bool(await self.redis.exists(*names))
+
     async def list(self, tenant: str, *, after: str | None = None, limit: int = 20) -> Page:
         """A tenant's jobs, newest first, those after (older than) the job `after`.
 

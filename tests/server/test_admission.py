@@ -93,6 +93,16 @@ async def test_a_repeated_put_is_found_again_under_any_load(admission: Admission
     assert (await admission.submit(parse(deadline_s=12), key, ANONYMOUS)).outcome == "replay"
 
 
+async def test_a_repeated_idempotency_key_is_found_again_under_any_load(
+    admission: Admission, jobqueue: JobQueue
+) -> None:
+    first, second, once = JobKey("public", "a"), JobKey("public", "b"), ("/v1/generations", "0" * 64)
+    await admission.submit(parse(deadline_s=12), first, ANONYMOUS, idempotency=once)
+    await Catalog(jobqueue).set_speed("flux-tiny", 1e-9)
+    again = await admission.submit(parse(deadline_s=12), second, ANONYMOUS, idempotency=once)
+    assert (again.outcome, again.key) == ("replay", first)
+
+
 async def test_what_is_to_come_is_refused_by_name(admission: Admission) -> None:
     with pytest.raises(InvalidRequest) as caught:
         await admission.quote(parse(webhook_url="https://example.org"), ANONYMOUS)
