@@ -52,10 +52,10 @@ class TransformerSettings(Settings):
         caption_dropout: share of rows that see the empty caption.
     """
 
-    num_steps: int = 3000
+    num_steps: int = 3500
     warmup_steps: int = 200
     decay_steps: int = 800
-    guided_steps: int = 800
+    guided_steps: int = 700
     guidance: float = 0.5
     batch: int = 64
     ranks: int = 2
