@@ -224,25 +224,26 @@ async def test_the_bell_does_not_grow_without_bound(queue: JobQueue) -> None:
 async def test_a_claim_costs_the_same_in_a_long_queue(make_queue: MakeQueue) -> None:
     """The full measurement, to 100,000 jobs, is benchmarks/queue_claim.py; here a queue of 1,000 against 10.
 
-    The bound is wide because tests share their processors: walking the queue takes 100 times as long.
+    Asked of the server, in microseconds spent in the script: the wall clock of a shared machine says little.
+    The bound is wide all the same; walking the queue would take 100 times as long.
     """
     queue = await make_queue(max_queued_jobs=100_000)
 
-    async def median_ms() -> float:
+    async def median_us() -> float:
         times = []
         for index in range(40):
-            start = time.perf_counter()
+            await queue.redis.config_resetstat()
             [job] = (await claim(queue, f"w{index}")).jobs
-            times.append((time.perf_counter() - start) * 1000)
+            times.append((await queue.redis.info("commandstats"))["cmdstat_evalsha"]["usec"])
             await queue.release(job.key, job.token)
         return statistics.median(times)
 
     for index in range(10):
         await queue.submit(new_job(f"first{index}"))
-    short = await median_ms()
+    short = await median_us()
     await asyncio.gather(*(_submit_many(queue, start) for start in range(0, 1_000, 250)))
     assert (await queue.load(MODEL)).queued_jobs == 1_010
-    assert await median_ms() < 3 * short
+    assert await median_us() < 3 * short
 
 
 async def _submit_many(queue: JobQueue, start: int) -> None:

