@@ -62,9 +62,9 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
     affordable = all_evaluations if wanted >= 1.0 else math.floor(wanted * all_evaluations + _SLACK)
     methods = request.compute_budget.methods
     may_drop_steps = "steps" in (entry.methods if methods is None else methods)
-    least = 1 if may_drop_steps else all_evaluations
-    if affordable < least:
-        raise _too_small(least / all_evaluations, cost.full_flop)
+    least = least_share(all_evaluations, may_drop_steps=may_drop_steps)
+    if affordable < round(least * all_evaluations):
+        raise _too_small(least, cost.full_flop)
     steps = steps_within(entry.solver, affordable)
     kept = evaluations(entry.solver, steps)
     return Plan(
@@ -75,6 +75,16 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         full_flop=sum(cost.per_step_flop),
         calibration=entry.calibration,
     )
+
+
+def least_share(all_evaluations: int, *, may_drop_steps: bool) -> float:
+    """What the cheapest plan costs, as a share of full compute: one evaluation, or all of them."""
+    return 1 / all_evaluations if may_drop_steps else 1.0
+
+
+def askable(share: float) -> float:
+    """The least budget of four decimals that buys `share`: rounded up, so that asking for it succeeds."""
+    return math.ceil(share * 1e4) / 1e4
 
 
 def _ceiling(budget: ComputeBudget, full_flop: int) -> float:
@@ -89,7 +99,7 @@ def _ceiling(budget: ComputeBudget, full_flop: int) -> float:
 
 
 def _too_small(min_fraction: float, full_flop: int) -> BudgetTooSmall:
-    fraction = math.ceil(min_fraction * 1e4) / 1e4
+    fraction = askable(min_fraction)
     min_tflops = min_fraction * full_flop / 1e12
     return BudgetTooSmall(
         f"the cheapest plan costs {fraction:g} of full compute ({min_tflops:.6g} TFLOPs)",

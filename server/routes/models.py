@@ -10,7 +10,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
+from protocol.cost import evaluations
 from protocol.errors import NotFound
+from protocol.plan import askable, least_share
 from server.params import caller_of, gateway_of
 
 router = APIRouter(tags=["models"])
@@ -75,6 +77,7 @@ async def get_model(request: Request) -> Response:
 
 
 def _shown(entry: CatalogEntry) -> ModelAnswer:
-    least = 1.0 / entry.defaults.num_inference_steps if "steps" in entry.methods else 1.0
+    all_evaluations = evaluations(entry.solver, entry.defaults.num_inference_steps)
+    least = least_share(all_evaluations, may_drop_steps="steps" in entry.methods)
     same = entry.model_dump(include=set(ModelAnswer.model_fields))
-    return ModelAnswer(id=entry.name, min_budget=round(least, 4), **same)
+    return ModelAnswer(id=entry.name, min_budget=askable(least), **same)
