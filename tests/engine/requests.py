@@ -1,4 +1,4 @@
-"""Requests as callers write them, and pictures as they get them."""
+"""Requests as callers write them, engines run to their ends, and pictures as callers get them."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import io
 from typing import Any
 
 from PIL.Image import Image
+
+from workers.engine import Engine, EngineEvent
 
 
 def request(model: str = "plain", *, budget: float | None = None, **given: Any) -> dict[str, Any]:
@@ -29,3 +31,16 @@ def png(image: Image) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, format="PNG")
     return buffer.getvalue()
+
+
+def drain(engine: Engine) -> list[EngineEvent]:
+    """Run turns until nothing is left; all their events."""
+    events = []
+    while not engine.idle:
+        events += engine.step()
+    return events
+
+
+def of(events: list[EngineEvent], job: str) -> list[str]:
+    """The names of one job's events, in order."""
+    return [type(event).__name__ for event in events if event.id == job]
