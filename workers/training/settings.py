@@ -52,7 +52,7 @@ class TransformerSettings(Settings):
         caption_dropout: share of rows that see the empty caption.
     """
 
-    num_steps: int = 4100
+    num_steps: int = 4800
     warmup_steps: int = 200
     decay_steps: int = 800
     guided_steps: int = 700
