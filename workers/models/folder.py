@@ -22,12 +22,12 @@ from typing import Self
 from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
 
 from protocol.catalog import InputDefaults, SizeLimits
+from workers.models.digests import sha256_of
 
 SETTINGS_FILE = "rheostat.json"
 INDEX_FILE = "model_index.json"
 _WEIGHTS = (".safetensors",)
 _DIGESTED = (*_WEIGHTS, ".json", ".txt", ".model")
-_CHUNK_BYTES = 1 << 22
 
 
 class _Strict(BaseModel):
@@ -78,7 +78,7 @@ def digest_of(folder: Path) -> str:
     """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of."""
     total = hashlib.sha256()
     for path in _files(folder, _DIGESTED):
-        total.update(f"{path.relative_to(folder).as_posix()}\0{_sha256(path)}\n".encode())
+        total.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
     return total.hexdigest()
 
 
@@ -94,11 +94,3 @@ def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
         yield folder / INDEX_FILE
     for component in sorted(name for name in index if (folder / name).is_dir()):
         yield from sorted(path for path in (folder / component).rglob("*") if path.suffix in suffixes)
-
-
-def _sha256(path: Path) -> str:
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            digest.update(chunk)
-    return digest.hexdigest()
