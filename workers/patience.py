@@ -1,6 +1,6 @@
 """Waiting out a Redis that is away: a worker keeps what it holds and tries again.
 
-Every call of the queue is idempotent by its arguments (queue rule 3), so a reply that got lost is answered by
+Every call of the queue is idempotent by its arguments, so a reply that got lost is answered by
 the same call once more.
 """
 

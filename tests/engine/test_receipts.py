@@ -25,7 +25,7 @@ def attention_flop(
 
 
 def counter() -> FlopCounterMode:
-    """Torch's counter, taught that attention on a CPU costs something too (engine rule 2)."""
+    """Torch's counter, taught that attention on a CPU costs something too."""
     return FlopCounterMode(display=False, custom_mapping={CPU_ATTENTION: attention_flop})
 
 

@@ -17,7 +17,7 @@ from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 _CPU_ATTENTION = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
-"""FlopCounterMode knows CUDA's attention kernels and counts 0 for this one (engine rule 2)."""
+"""FlopCounterMode knows CUDA's attention kernels and counts 0 for this one."""
 
 
 def _attention_flop(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> int:

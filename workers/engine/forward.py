@@ -1,6 +1,6 @@
 """One turn's forward: rows that differ in step, budget, guidance and method share what they can.
 
-A turn in order: caches are asked, rows they answer for at once move on and are asked again (engine rule 4);
+A turn in order: caches are asked, rows they answer for at once move on and are asked again;
 the others are embedded, meet at the lowest block any of them needs next, leave where a cache or a mask says
 so, and come together again at the head.
 """

@@ -21,7 +21,7 @@ from workers.models.folder import FolderSettings, digest_of, newest_change
 
 _PATCH = 2
 _MIN_TOKENS_PER_SIDE = 4
-"""Fewer than four tokens in all would take a matrix product's small path (engine rule 1)."""
+"""Fewer than four tokens in all would take a matrix product's small path."""
 _DEFAULT_LATENT_SIDE = 128
 _MAX_SIDE = 2_048
 _GUIDANCE_SCALE = 3.5

@@ -1,7 +1,7 @@
 """Linears that give a row the same bits whatever stands beside it.
 
 A matrix product with fewer than four rows takes another path through the BLAS than one with more, and rounds
-otherwise (engine rule 1). Most Linears of a transformer see tokens, hundreds of rows; those fed by the time
+otherwise. Most Linears of a transformer see tokens, hundreds of rows; those fed by the time
 embedding see one row a sample, so exactly these run row by row.
 """
 
