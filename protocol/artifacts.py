@@ -2,7 +2,7 @@
 
 Any place fsspec knows will do: a folder (the default) or, with the matching driver installed,
 `s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}`: a reader
-can tell a damaged file, and a job's files go by prefix. Bytes are stored before the queue's commit names them.
+can tell a damaged file, and a job's files go by prefix. Bytes are stored before the commit that names them.
 """
 
 from __future__ import annotations
