@@ -14,12 +14,12 @@ from torch import Tensor, nn
 
 from workers.training.architecture import LATENT_CHANNELS, LATENT_SIZE, build_autoencoder
 from workers.training.judge import to_pixels
-from workers.training.resumable import step_seed
+from workers.training.resumable import ScheduledTrainee, step_seed
 from workers.training.scenes import sample_scenes
 from workers.training.settings import AutoencoderSettings
 
 
-class AutoencoderTrainee:
+class AutoencoderTrainee(ScheduledTrainee):
     """AutoencoderKL on fresh training scenes: absolute error, error of the edges, and a little KL."""
 
     def __init__(self, settings: AutoencoderSettings, seed: int) -> None:
@@ -48,20 +48,6 @@ class AutoencoderTrainee:
         self.optimiser.step()
         self.schedule.step()
         return float(loss.detach())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and schedule."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
 
 
 def reconstruction_loss(rebuilt: Tensor, pixels: Tensor, edge_weight: float) -> Tensor:

@@ -9,14 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from workers.training.judge import HEADS, JudgeNetwork, Reader, to_pixels
 from workers.training.objects import BACKGROUNDS, STYLES
-from workers.training.resumable import step_seed
+from workers.training.resumable import ScheduledTrainee, step_seed
 from workers.training.scenes import Attributes, Placement, place, render, sample_attributes
 from workers.training.settings import JudgeSettings
 
@@ -65,7 +64,7 @@ def to_channels_last(network: nn.Module) -> None:
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-class JudgeTrainee:
+class JudgeTrainee(ScheduledTrainee):
     """One reader on endless augmented scenes of the training split."""
 
     def __init__(self, settings: JudgeSettings, reader: Reader, seed: int) -> None:
@@ -94,20 +93,6 @@ class JudgeTrainee:
         self.optimiser.step()
         self.schedule.step()
         return float(loss.detach())
-
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, optimiser and schedule."""
-        return {
-            "network": self.network.state_dict(),
-            "optimiser": self.optimiser.state_dict(),
-            "schedule": self.schedule.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.network.load_state_dict(state["network"])
-        self.optimiser.load_state_dict(state["optimiser"])
-        self.schedule.load_state_dict(state["schedule"])
 
 
 def _vary(placements: tuple[Placement, ...], rng: random.Random) -> tuple[Placement, ...]:

@@ -32,6 +32,28 @@ class Trainee(Protocol):
         """Take over a state made by `state_dict`."""
 
 
+class ScheduledTrainee:
+    """The state of a trainee that is one network, one optimiser and one schedule of its rate."""
+
+    network: Any
+    optimiser: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, optimiser and schedule."""
+        return {
+            "network": self.network.state_dict(),
+            "optimiser": self.optimiser.state_dict(),
+            "schedule": self.schedule.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.network.load_state_dict(state["network"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.schedule.load_state_dict(state["schedule"])
+
+
 class Deadline:
     """Minutes of wall clock that a recipe may use, or no limit; with several ranks, rank 0's clock counts."""
 
