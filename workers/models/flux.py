@@ -13,6 +13,7 @@ from diffusers import FluxPipeline
 from PIL.Image import Image
 from torch import Tensor
 
+from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
@@ -47,7 +48,9 @@ class Flux:
         self.pipeline: Any = pipeline
         self._text_tokens = min(pipeline.tokenizer_2.model_max_length, MAX_TEXT_TOKENS)
         self._pixels_per_token = pipeline.vae_scale_factor * _PATCH
-        self.catalog = self._describe(folder)
+        digest = digest_of(folder)
+        self.calibration = Calibration.read(folder, digest)
+        self.catalog = self._describe(folder, digest)
         assert isinstance(self.catalog.shapes, FluxShapes)
         self.network = FluxNetwork(
             pipeline.transformer,
@@ -91,7 +94,7 @@ class Flux:
         image: Image = pipeline.image_processor.postprocess(pixels, output_type="pil")[0]
         return image
 
-    def _describe(self, folder: Path) -> CatalogEntry:
+    def _describe(self, folder: Path, digest: str) -> CatalogEntry:
         config, settings = self.pipeline.transformer.config, FolderSettings.read(folder)
         distilled = bool(config.guidance_embeds)
         fields = ["prompt", "width", "height", "num_inference_steps", "guidance_scale", "seed", "n"]
@@ -99,13 +102,15 @@ class Flux:
             name=self.name,
             family=self.family,
             modality="image",
-            digest=digest_of(folder),
+            digest=digest,
             dtype=str(self.dtype).removeprefix("torch."),
             shapes=_shapes(folder, self._text_tokens),
             sizes=settings.limit(self._sizes()),
             defaults=settings.fill(self._defaults(distilled)),
             input_fields=tuple(fields if distilled else [*fields, "negative_prompt"]),
             embedded_guidance=distilled,
+            calibration=self.calibration.id if self.calibration else None,
+            points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
         )
 

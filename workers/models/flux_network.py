@@ -13,6 +13,7 @@ from protocol.cost import DenoiserCost, denoiser_cost
 from protocol.shapes import FluxShapes
 from workers.core import Batch, Grid, Hidden, Layout, Prediction, Stream
 from workers.models.row_linear import isolate_rows
+from workers.models.row_probe import mixing_linears
 
 _ROW_MULTIPLE = 32
 """Elementwise kernels treat the last few elements of a buffer apart; such rows never hold them."""
@@ -36,7 +37,7 @@ class FluxNetwork:
     ) -> None:
         if transformer.inner_dim % _ROW_MULTIPLE:
             raise ValueError(f"inner dimension {transformer.inner_dim} is not a multiple of {_ROW_MULTIPLE}")
-        isolate_rows(transformer, list(_per_sample_linears(transformer)))
+        isolate_rows(transformer, {*_per_sample_linears(transformer), *mixing_linears(transformer)})
         self._transformer = transformer
         self._blocks: list[nn.Module] = [
             *transformer.transformer_blocks,

@@ -9,6 +9,7 @@ import torch
 from PIL.Image import Image
 from torch import Tensor
 
+from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry
 from workers.core import Condition, Grid, Network
 
@@ -25,6 +26,8 @@ class Model(Protocol):
     def family(self) -> str: ...
     @property
     def catalog(self) -> CatalogEntry: ...
+    @property
+    def calibration(self) -> Calibration | None: ...
     @property
     def pipeline(self) -> Any: ...
     @property

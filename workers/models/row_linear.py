@@ -2,7 +2,7 @@
 
 A matrix product with fewer than four rows takes another path through the BLAS than one with more, and rounds
 otherwise. Most Linears of a transformer see tokens, hundreds of rows; those fed by the time
-embedding see one row a sample, so exactly these run row by row.
+embedding see one row a sample, so these run row by row, and with them what `row_probe` finds.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch.nn.functional import linear
 
 
 class RowLinear(nn.Linear):
-    """An nn.Linear whose input (R, D) is multiplied one row at a time. Same parameters, same names."""
+    """An nn.Linear whose input (R, ..., D) is multiplied one row at a time. Same parameters, same names."""
 
     @classmethod
     def of(cls, plain: nn.Linear) -> RowLinear:
