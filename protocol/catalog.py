@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from protocol.calibration import CalibrationPoint
 from protocol.shapes import ModelShapes
 
 
@@ -41,7 +42,8 @@ class CatalogEntry(_Frozen):
 
     `input_fields` are the fields of the native `input` this model takes, `methods` what a budget may name.
     `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices. The last measured
-    speed is `tflops_per_second`, 0 before the first measurement.
+    speed is `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points`
+    come from.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
@@ -59,6 +61,11 @@ class CatalogEntry(_Frozen):
     embedded_guidance: bool = False
     solver: str = "euler"
     calibration: str | None = None
-    calibrated_budgets: tuple[float, ...] = ()
+    points: tuple[CalibrationPoint, ...] = ()
     tflops_per_second: float = 0.0
     created: int = 0
+
+    @property
+    def calibrated_budgets(self) -> tuple[float, ...]:
+        """Shares of full compute that some method was calibrated at, rounded to two decimals, rising."""
+        return tuple(sorted({round(point.spent, 2) for point in self.points}))

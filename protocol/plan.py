@@ -6,8 +6,9 @@ Until a model is calibrated for caching, a budget below 1 buys fewer solver step
 from __future__ import annotations
 
 import math
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.budget import ComputeBudget
 from protocol.catalog import CatalogEntry
@@ -16,12 +17,17 @@ from protocol.errors import BudgetTooSmall, InvalidRequest
 from protocol.jobs import GenerationRequest
 from protocol.receipts import FLOP_PER_MFLOP
 
+SOFT_ALLOWANCE = 0.1
+"""A soft run may end this share of full compute above its grant, when its method sees risk."""
 _SLACK = 1e-9
 """Keeps 0.35 * 20 from flooring to 6."""
 
 
 class Plan(BaseModel):
-    """How one sample will run: `granted_flop` is the plan's own cost, `full_flop` the unabridged run's."""
+    """How one sample will run: `granted_flop` is the plan's own cost, `full_flop` the unabridged run's.
+
+    `parameters` are what its method runs under.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -30,12 +36,21 @@ class Plan(BaseModel):
     solver: str
     granted_flop: int
     full_flop: int
+    mode: Literal["soft", "hard"] = "soft"
+    parameters: dict[str, float] = Field(default_factory=dict)
     calibration: str | None = None
 
     @property
     def evaluations(self) -> int:
         """Denoiser evaluations of one sample."""
         return evaluations(self.solver, self.num_inference_steps)
+
+    @property
+    def cap_flop(self) -> int:
+        """What the run may spend at most: its grant, and in soft mode the allowance on top."""
+        if self.mode == "hard":
+            return self.granted_flop
+        return min(self.full_flop, self.granted_flop + int(SOFT_ALLOWANCE * self.full_flop))
 
     @property
     def granted(self) -> float:
@@ -73,6 +88,7 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         solver=entry.solver,
         granted_flop=sum(cost.per_step_flop[:kept]),
         full_flop=sum(cost.per_step_flop),
+        mode=request.compute_budget.mode,
         calibration=entry.calibration,
     )
 

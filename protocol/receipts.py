@@ -30,7 +30,12 @@ class _Frozen(BaseModel):
 
 
 class StepLine(_Frozen):
-    """One evaluation of one sample. `seconds` is its FLOP share of the turn's wall time."""
+    """One evaluation of one sample. `seconds` is its FLOP share of the turn's wall time.
+
+    `reason` says why the evaluation was what it was, where a method decided: `warmup`, `max_skip` and
+    `schedule` are structural, `risk` is a crossing of the threshold, `calm` stayed below it, `rejected` a
+    draft that was thrown away, `guard_denied` a full evaluation that the budget refused.
+    """
 
     index: int
     action: Action
@@ -40,6 +45,7 @@ class StepLine(_Frozen):
     seconds: float
     risk: float | None = None
     threshold: float | None = None
+    reason: str | None = None
     attempt: int = 1
 
 

@@ -19,7 +19,7 @@ from protocol.cost.memory import sample_bytes
 from protocol.errors import Conflict, DeadlineInfeasible, DeadlineInfeasibleNow, InvalidRequest, QueueFull
 from protocol.jobqueue import Catalog, JobQueue
 from protocol.jobs import GenerationRequest
-from protocol.plan import Plan, make_plan
+from protocol.plan import SOFT_ALLOWANCE, Plan, make_plan
 from protocol.receipts import MFLOP_PER_TFLOP
 from protocol.records import JobKey, ModelLoad, NewJob, Submission
 from protocol.resolve import resolve
@@ -27,8 +27,6 @@ from server.auth import Caller
 from server.metrics import GatewayMetrics
 
 FLOP_PER_MFLOP = 10**6
-SOFT_ALLOWANCE = 0.1
-"""A soft run may end this share of full compute above its grant."""
 MAX_RETRY_AFTER_S = 120
 UNKNOWN_SPEED_RETRY_AFTER_S = 5
 

@@ -80,4 +80,6 @@ def _shown(entry: CatalogEntry) -> ModelAnswer:
     all_evaluations = evaluations(entry.solver, entry.defaults.num_inference_steps)
     least = least_share(all_evaluations, may_drop_steps="steps" in entry.methods)
     same = entry.model_dump(include=set(ModelAnswer.model_fields))
-    return ModelAnswer(id=entry.name, min_budget=askable(least), **same)
+    return ModelAnswer(
+        id=entry.name, min_budget=askable(least), calibrated_budgets=entry.calibrated_budgets, **same
+    )

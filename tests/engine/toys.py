@@ -110,10 +110,13 @@ class Interval:
     def at(self, rows: Sequence[Row], cut: int, stream: Stream) -> list[Verdict]:
         raise AssertionError("never asked: it goes all the way or not at all")
 
-    def end(self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]) -> None:
+    def end(
+        self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]
+    ) -> Sequence[Tensor]:
         for row, output, cuts in zip(rows, outputs, kept, strict=True):
             if cuts is not None:
                 row.sample.anchors = [_anchor(row, output, cuts)]
+        return outputs
 
     def _answer(self, sample: Sample) -> Go | Emit:
         if sample.evaluation % self.every:
@@ -135,10 +138,13 @@ class FirstBlock:
     def at(self, rows: Sequence[Row], cut: int, stream: Stream) -> list[Verdict]:
         return [self._answer(row, stream.take(row.lanes)) for row in rows]
 
-    def end(self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]) -> None:
+    def end(
+        self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]
+    ) -> Sequence[Tensor]:
         for row, output, cuts in zip(rows, outputs, kept, strict=True):
             if cuts:
                 row.sample.anchors = [_anchor(row, output, cuts)]
+        return outputs
 
     def _answer(self, row: Row, stream: Stream) -> Verdict:
         rest = Go(1, self.num_blocks, keep=(1, self.num_blocks))
@@ -167,10 +173,13 @@ class Draft:
     def at(self, rows: Sequence[Row], cut: int, stream: Stream) -> list[Verdict]:
         return [self._answer(row.sample, cut) for row in rows]
 
-    def end(self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]) -> None:
+    def end(
+        self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]
+    ) -> Sequence[Tensor]:
         for row, output, cuts in zip(rows, outputs, kept, strict=True):
             if cuts:
                 row.sample.anchors = [_anchor(row, output, cuts)]
+        return outputs
 
     def _answer(self, sample: Sample, cut: int) -> Verdict:
         last = self.num_blocks - 1

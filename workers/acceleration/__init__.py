@@ -1,5 +1,5 @@
 """Methods that spend less than full compute: one file a method, chosen by name."""
 
-from workers.acceleration.registry import build_stack
+from workers.acceleration.registry import Methods
 
-__all__ = ["build_stack"]
+__all__ = ["Methods"]

@@ -1,6 +1,6 @@
 """The nouns every part of the engine shares. No family, no method, no solver stands here."""
 
-from workers.core.interfaces import Cache, Network, Router, Solver
+from workers.core.interfaces import Cache, Kept, Network, Router, Solver
 from workers.core.layout import Grid, Layout, Prediction
 from workers.core.sample import Anchor, Condition, Ledger, Point, Row, Sample, Schedule, SolverState, Stack
 from workers.core.stream import Batch, Hidden, Stream
@@ -16,6 +16,7 @@ __all__ = [
     "Grid",
     "Hidden",
     "Jump",
+    "Kept",
     "Layout",
     "Ledger",
     "Network",

@@ -74,10 +74,15 @@ class Cache(Protocol):
         """Before block `cut`; `stream` holds these rows and no others, at the places their `lanes` say."""
         ...
 
-    def end(self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]) -> None:
+    def end(
+        self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]
+    ) -> Sequence[Tensor]:
         """After the evaluation, once: each row's output (lanes, S, C) and what it kept (None: no head ran).
 
         `Sample.evaluation` still counts this evaluation as not done.
+
+        Returns:
+            What each row's solver is told: the outputs themselves, or corrected ones.
         """
         ...
 

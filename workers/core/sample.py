@@ -73,19 +73,25 @@ class Anchor:
 
 @dataclass(slots=True)
 class Ledger:
-    """A sample's account in integer FLOP: what it may spend, what it spent, and a line an evaluation."""
+    """A sample's account in integer FLOP: what it may spend, what it spent, and a line an evaluation.
+
+    `spend` comes with the evaluation, before the next one is decided on; `add` when its seconds are known.
+    """
 
     granted_flop: int
     spent_flop: int = 0
     nfe: int = 0
     lines: list[StepLine] = field(default_factory=list)
 
-    def add(self, line: StepLine, flop: int, lanes: int) -> None:
-        """Book one evaluation. Blocks left out still make an evaluation; a forecast does not."""
-        self.lines.append(line)
+    def spend(self, flop: int, action: Action, lanes: int) -> None:
+        """Book one evaluation's work. Blocks left out still make an evaluation; a forecast does not."""
         self.spent_flop += flop
-        if line.action in (Action.FULL, Action.ROUTED):
+        if action in (Action.FULL, Action.ROUTED):
             self.nfe += lanes
+
+    def add(self, line: StepLine) -> None:
+        """Write the evaluation's line."""
+        self.lines.append(line)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ from workers.core.stream import Hidden
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Told:
-    """What the receipt shows of a decision."""
+    """What the receipt shows of a decision; `reason` is a word or two, see `protocol.receipts.StepLine`."""
 
     risk: float | None = None
     threshold: float | None = None
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

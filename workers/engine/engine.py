@@ -15,7 +15,7 @@ from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatErro
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP
-from workers.acceleration import build_stack as stack_of
+from workers.acceleration import Methods
 from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
 from workers.engine.job import Flight, Job
@@ -41,7 +41,8 @@ class Engine:
     Args:
         models: a model, or several with distinct names.
         settings: limits.
-        build_stack: cache and router of a plan.
+        build_stack: cache and router of a plan; None: the methods this build knows, with each model's
+            calibration.
 
     Raises:
         ValueError: no models, two of one name, or a schedule this engine would not follow.
@@ -52,7 +53,7 @@ class Engine:
         models: Model | Iterable[Model],
         settings: EngineSettings | None = None,
         *,
-        build_stack: Callable[[Plan], Stack] = stack_of,
+        build_stack: Callable[[Plan], Stack] | None = None,
     ) -> None:
         given = list(models) if isinstance(models, Iterable) else [models]
         self._settings = settings or EngineSettings()
@@ -63,6 +64,7 @@ class Engine:
         for model in given:
             check_flow_config(model.scheduler_config)
         self._models = {model.name: model for model in given}
+        self._methods = {model.name: Methods(model.network.layout, model.calibration) for model in given}
         self._build_stack = build_stack
         self._memory_bytes = self._settings.memory_bytes or int(
             self._settings.memory_share * min(free_bytes(model.device) for model in given)
@@ -187,7 +189,8 @@ class Engine:
                 code="unknown_model",
                 details={"allowed": [*sorted(self._models)]},
             )
-        return make_job(job_id, self._models[request.model], request, plan, self._build_stack)
+        build_stack = self._build_stack or self._methods[request.model].stack
+        return make_job(job_id, self._models[request.model], request, plan, build_stack)
 
     def _drop_cancelled(self, events: list[EngineEvent]) -> None:
         while self._cancelled:

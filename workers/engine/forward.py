@@ -134,7 +134,9 @@ class Forward:
         for cache, places in _by_cache([track.row for track in tracks]):
             group = [tracks[place] for place in places]
             kept = [track.kept if track.work.head else None for track in group]
-            cache.end([track.row for track in group], [track.outcome.output for track in group], kept)
+            told = cache.end([track.row for track in group], [track.outcome.output for track in group], kept)
+            for track, output in zip(group, told, strict=True):
+                track.output = output
         points = [(track.sample, self._settle(track.outcome)) for track in tracks]
         return [(sample, point) for sample, point in points if point is not None]
 

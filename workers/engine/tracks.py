@@ -23,6 +23,7 @@ class Work:
     routed: bool = False
     risk: float | None = None
     threshold: float | None = None
+    reason: str | None = None
 
     @property
     def action(self) -> Action:
@@ -38,6 +39,8 @@ class Work:
             self.risk = verdict.risk
         if verdict.threshold is not None:
             self.threshold = verdict.threshold
+        if verdict.reason is not None:
+            self.reason = verdict.reason
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ class _Done:
     flight: Flight
     index: int
     outcome: Outcome
+    spent_flop: int
 
 
 @dataclass(slots=True)
@@ -107,7 +108,8 @@ class Turn:
         """Guide and step one sample; its next point."""
         sample = outcome.sample
         flight = self._flights[sample.key]
-        self._done.append(_Done(flight, sample.evaluation, outcome))
+        sample.ledger.spend(outcome.work.flop, outcome.work.action, sample.num_lanes)
+        self._done.append(_Done(flight, sample.evaluation, outcome, sample.ledger.spent_flop))
         flight.job.solver.tell(sample, guide(outcome.output, sample.guidance_scale))
         return flight.job.solver.ask(sample)
 
@@ -136,9 +138,10 @@ class Turn:
             seconds=seconds,
             risk=work.risk,
             threshold=work.threshold,
+            reason=work.reason,
         )
-        sample.ledger.add(line, work.flop, sample.num_lanes)
-        return Move(done.flight, line, sample.ledger.spent_flop)
+        sample.ledger.add(line)
+        return Move(done.flight, line, done.spent_flop)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -1,0 +1,84 @@
+"""What every cache of this floor shares: anchors on the sample, the budget's last word, forecasts.
+
+A method says when it wants an anchor and what a forecast is; this class keeps the anchors, never lets a full
+evaluation run that the plan cannot pay, and answers with a forecast instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from torch import Tensor
+
+from protocol.calibration import Calibration
+from workers.core import Anchor, Emit, Go, Kept, Layout, Row, Sample, Stream, Verdict
+
+
+class AnchoredCache:
+    """Base of the caches. Its own behaviour: every evaluation is full while the budget lasts.
+
+    Args:
+        layout: of the network.
+        calibration: of the weights, if there is one.
+    """
+
+    wants_signal = False
+    num_anchors: ClassVar[int] = 2
+    """How many anchors a sample keeps."""
+    keep: tuple[int, ...] = ()
+    """Cuts at which an anchor keeps the row's hidden state."""
+
+    def __init__(self, layout: Layout, calibration: Calibration | None = None) -> None:
+        self._layout = layout
+        self._calibration = calibration
+
+    def begin(self, rows: Sequence[Row]) -> Sequence[Go | Emit]:
+        return [self._full(row.sample, None) for row in rows]
+
+    def at(self, rows: Sequence[Row], cut: int, stream: Stream) -> Sequence[Verdict]:
+        raise AssertionError(f"{type(self).__name__} is never asked at a cut")
+
+    def end(
+        self, rows: Sequence[Row], outputs: Sequence[Tensor], kept: Sequence[Kept | None]
+    ) -> Sequence[Tensor]:
+        for row, output, cuts in zip(rows, outputs, kept, strict=True):
+            if cuts is not None and set(self.keep) <= set(cuts):
+                self._anchor(row.sample, output, cuts)
+        return outputs
+
+    def _full(
+        self, sample: Sample, reason: str | None, *, risk: float | None = None, threshold: float | None = None
+    ) -> Go | Emit:
+        """A full evaluation if the plan can pay it, else a forecast. The first one is always paid."""
+        if sample.anchors and not self.affords(sample, self.full_flop(sample)):
+            return self._forecast(sample, "guard_denied", risk=risk, threshold=threshold)
+        return Go(0, self._layout.num_blocks, self.keep, risk=risk, threshold=threshold, reason=reason)
+
+    def _forecast(
+        self, sample: Sample, reason: str | None, *, risk: float | None = None, threshold: float | None = None
+    ) -> Emit:
+        return Emit(self.predict(sample), risk=risk, threshold=threshold, reason=reason)
+
+    def predict(self, sample: Sample) -> Tensor:
+        """The output (lanes, S, C) expected at the sample's present point: the last anchor's, by default."""
+        return sample.anchors[-1].output
+
+    def full_flop(self, sample: Sample) -> int:
+        """FLOP of a full evaluation of all the sample's lanes."""
+        return self._layout.cost(sample.grid).evaluation * sample.num_lanes
+
+    def affords(self, sample: Sample, flop: int) -> bool:
+        """Whether the plan pays `flop` more."""
+        return sample.ledger.spent_flop + flop <= sample.plan.cap_flop
+
+    def _anchor(self, sample: Sample, output: Tensor, cuts: Kept) -> None:
+        anchor = Anchor(
+            evaluation=sample.evaluation,
+            sigma=sample.solver.schedule.sigmas[sample.evaluation],
+            latents=sample.latents,
+            mask=None,
+            kept=dict(cuts),
+            output=output,
+        )
+        sample.anchors = [*sample.anchors, anchor][-self.num_anchors :]
