@@ -38,7 +38,7 @@ def _mixes(module: nn.Linear) -> bool:
     generator = torch.Generator().manual_seed(0)
     for tokens in _TOKENS:
         batch = torch.randn(max(_SAMPLES), tokens, module.in_features, generator=generator).to(weight.dtype)
-        alone = torch.cat([linear(sample, weight, bias) for sample in batch.split(1)])
+        alone = torch.cat([linear(sample, weight, bias) for sample in torch.split(batch, 1)])
         if any(not torch.equal(linear(batch[:size], weight, bias), alone[:size]) for size in _SAMPLES):
             return True
     return False
