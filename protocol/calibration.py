@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -25,17 +25,28 @@ class CalibrationPoint(_Frozen):
 
     Args:
         method: its name.
-        spent: mean share of full compute.
+        steps: of the unabridged run it was calibrated for; it is of no use to runs of other lengths.
+        budget: share of full compute it is for; what a plan made of it is granted.
+        spent: mean share of full compute it took.
         distance: relative L2 of the final latents to the unabridged run, mean over prompts.
         tail: the same, mean of the worst 5 %.
         parameters: what the method runs under at this budget.
+        nodes: likewise, see `protocol.plan.Plan`.
+        mode: the budget mode it is for; None: both.
+        dial: the parameter that moves with the budget: between two points it is set between theirs. None: the
+            point is taken as it is.
     """
 
     method: str
+    steps: int = Field(ge=1)
+    budget: float = Field(gt=0.0, le=1.0)
     spent: float = Field(gt=0.0, le=1.0)
     distance: float = Field(ge=0.0)
     tail: float = Field(ge=0.0)
-    parameters: dict[str, float]
+    parameters: dict[str, float] = Field(default_factory=dict)
+    nodes: tuple[int, ...] = ()
+    mode: Literal["soft", "hard"] | None = None
+    dial: str | None = None
 
 
 class Calibration(_Frozen):
@@ -47,7 +58,7 @@ class Calibration(_Frozen):
         model_created: unix seconds of those weights.
         num_inference_steps: of the runs it was made from.
         settings: what the calibration was made with: prompts, seeds, sizes.
-        points: sorted by method, then by spent.
+        points: sorted by method, then by budget.
         tables: by method.
     """
 

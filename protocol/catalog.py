@@ -68,4 +68,4 @@ class CatalogEntry(_Frozen):
     @property
     def calibrated_budgets(self) -> tuple[float, ...]:
         """Shares of full compute that some method was calibrated at, rounded to two decimals, rising."""
-        return tuple(sorted({round(point.spent, 2) for point in self.points}))
+        return tuple(sorted({round(point.budget, 2) for point in self.points}))

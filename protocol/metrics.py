@@ -10,6 +10,7 @@ from typing import Literal
 
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
+RISK = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 2.0, 5.0)
 RATIO = (0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0)
 
 
@@ -57,6 +58,9 @@ STAGE_SECONDS = Metric(
 )
 BUDGET_SPENT = Metric("rheostat_budget_spent_ratio", "histogram", "Spent over granted.", ("model",), RATIO)
 BATCH_ROWS = Metric("rheostat_batch_rows", "histogram", "Rows in a forward.", ("model",), ROWS)
+CACHE_RISK = Metric(
+    "rheostat_cache_risk", "histogram", "Risk an evaluation was decided by.", ("model",), RISK
+)
 COST_ERROR = Metric(
     "rheostat_cost_error_ratio", "histogram", "Measured over predicted seconds.", ("model",), RATIO
 )
@@ -74,6 +78,9 @@ REDIS_UP = Metric("rheostat_redis_up", "gauge", "1 if Redis answers.")
 RUNNING_SAMPLES = Metric("rheostat_running_samples", "gauge", "Samples in flight.", ("model",))
 WORKER_SPEED = Metric(
     "rheostat_worker_tflops_per_second", "gauge", "This worker's measured speed.", ("model",)
+)
+CONTROLLER_THRESHOLD = Metric(
+    "rheostat_controller_threshold", "gauge", "What a risk was last held against.", ("model",)
 )
 WORKER_STATE = Metric("rheostat_worker_state", "gauge", "1 for the state the worker is in.", ("state",))
 

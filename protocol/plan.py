@@ -1,18 +1,23 @@
-"""The planner: from a budget to a plan, from shapes alone, shared by quotes and runs.
+"""The planner: from a budget to a plan, from shapes and the calibration alone, shared by quotes and runs.
 
-Until a model is calibrated for caching, a budget below 1 buys fewer solver steps.
+A calibrated model offers, for every method, points on the dial: what it runs under at a budget and how far it
+then strays. The planner takes the method that strays least of those that are allowed, at the budget or the
+next point below it; a method whose points differ in one number only is set between them. Without calibration
+a budget below 1 buys fewer solver steps, or the named method under its defaults.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.budget import ComputeBudget
 from protocol.catalog import CatalogEntry
-from protocol.cost import evaluations, price, steps_within
+from protocol.cost import evaluations, price
+from protocol.drafts import Draft, Wanted, best_draft
 from protocol.errors import BudgetTooSmall, InvalidRequest
 from protocol.jobs import GenerationRequest
 from protocol.receipts import FLOP_PER_MFLOP
@@ -26,7 +31,10 @@ _SLACK = 1e-9
 class Plan(BaseModel):
     """How one sample will run: `granted_flop` is the plan's own cost, `full_flop` the unabridged run's.
 
-    `parameters` are what its method runs under.
+    `parameters` are what its method runs under. `nodes` are places among the evaluations of the unabridged
+    run: where a static schedule is full, or, with fewer steps, the noise levels these steps stand at (empty:
+    the shorter run's own levels). `calibration` names where all this comes from, None: defaults;
+    `expected_distance` is what the calibration measured there.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -38,12 +46,19 @@ class Plan(BaseModel):
     full_flop: int
     mode: Literal["soft", "hard"] = "soft"
     parameters: dict[str, float] = Field(default_factory=dict)
+    nodes: tuple[int, ...] = ()
     calibration: str | None = None
+    expected_distance: float | None = None
 
     @property
     def evaluations(self) -> int:
-        """Denoiser evaluations of one sample."""
+        """Denoiser evaluations of one sample, forecasts included."""
         return evaluations(self.solver, self.num_inference_steps)
+
+    @property
+    def fewer_steps(self) -> bool:
+        """Whether its steps stand at nodes of the unabridged run; else nodes are for a cache."""
+        return len(self.nodes) == self.num_inference_steps
 
     @property
     def cap_flop(self) -> int:
@@ -67,35 +82,45 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         share: overrides the request's own ceiling, as a share of full compute (a grant lowered under load).
 
     Raises:
-        BudgetTooSmall: even one evaluation costs more, or the allowed methods cannot save anything.
+        BudgetTooSmall: even one evaluation costs more, or no allowed method can save anything.
         InvalidRequest: `floor` is above the ceiling; only here is a ceiling in TFLOPs known as a share.
     """
     cost = price(entry, request)
     ceiling = _ceiling(request.compute_budget, cost.full_flop)
     wanted = ceiling if share is None else share
-    all_evaluations = len(cost.per_step_flop)
-    affordable = all_evaluations if wanted >= 1.0 else math.floor(wanted * all_evaluations + _SLACK)
-    methods = request.compute_budget.methods
-    may_drop_steps = "steps" in (entry.methods if methods is None else methods)
-    least = least_share(all_evaluations, may_drop_steps=may_drop_steps)
-    if affordable < round(least * all_evaluations):
+    unabridged = len(cost.per_step_flop)
+    affordable = unabridged if wanted >= 1.0 else math.floor(wanted * unabridged + _SLACK)
+    methods = allowed_methods(entry, request.compute_budget.methods)
+    least = least_share(unabridged, methods)
+    if affordable < round(least * unabridged):
         raise _too_small(least, cost.full_flop)
-    steps = steps_within(entry.solver, affordable)
-    kept = evaluations(entry.solver, steps)
+    steps = request.input.num_inference_steps
+    assert steps is not None, "resolve() fills the steps"
+    draft = Draft((), steps, entry.solver, unabridged, entry.calibration)
+    if affordable < unabridged:
+        draft = best_draft(Wanted(entry, steps, unabridged, affordable, request.compute_budget.mode), methods)
     return Plan(
-        methods=() if kept == all_evaluations else ("steps",),
-        num_inference_steps=steps,
-        solver=entry.solver,
-        granted_flop=sum(cost.per_step_flop[:kept]),
+        methods=draft.methods,
+        num_inference_steps=draft.steps,
+        solver=draft.solver,
+        granted_flop=draft.evaluations * cost.per_step_flop[0],
         full_flop=sum(cost.per_step_flop),
         mode=request.compute_budget.mode,
-        calibration=entry.calibration,
+        parameters=draft.parameters,
+        nodes=draft.nodes,
+        calibration=draft.calibration,
+        expected_distance=draft.distance,
     )
 
 
-def least_share(all_evaluations: int, *, may_drop_steps: bool) -> float:
+def allowed_methods(entry: CatalogEntry, named: Sequence[str] | None) -> tuple[str, ...]:
+    """What a plan may use: the methods named, or all the model offers."""
+    return tuple(entry.methods if named is None else named)
+
+
+def least_share(unabridged: int, methods: Sequence[str]) -> float:
     """What the cheapest plan costs, as a share of full compute: one evaluation, or all of them."""
-    return 1 / all_evaluations if may_drop_steps else 1.0
+    return 1 / unabridged if methods else 1.0
 
 
 def askable(share: float) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 FLOP_PER_TFLOP = 10**12
 FLOP_PER_MFLOP = 10**6
@@ -50,12 +50,15 @@ class StepLine(_Frozen):
 
 
 class PlanSummary(_Frozen):
-    """The plan a sample ran under."""
+    """The plan a sample ran under, see `protocol.plan.Plan`. Without `calibration` it is a safe default."""
 
     methods: tuple[str, ...]
     num_inference_steps: int
     solver: str
     calibration: str | None = None
+    parameters: dict[str, float] = Field(default_factory=dict)
+    nodes: tuple[int, ...] = ()
+    expected_distance: float | None = None
 
 
 class SampleReceipt(_Frozen):

@@ -1,4 +1,7 @@
-"""`python -m workers`: `worker` runs a worker, `train` makes a checkpoint, `engine` is for supervisors."""
+"""`python -m workers`: `worker` runs a worker, `train` makes a checkpoint, `calibrate` measures one.
+
+`engine` is for supervisors.
+"""
 
 from __future__ import annotations
 
@@ -11,16 +14,20 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
+from protocol.methods import CACHES, FEWER_STEPS
+
+_UNFINISHED = 3
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; its exit code (2: the arguments or settings are wrong)."""
+    """Run one command; its exit code (2: the arguments or settings are wrong, 3: out of time, call again)."""
     options = _parser().parse_args(arguments)
     logging.basicConfig(
         level=logging.INFO,
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s",
     )
-    run = {"worker": _worker, "engine": _engine, "train": _train}[options.command]
+    run = {"worker": _worker, "engine": _engine, "train": _train, "calibrate": _calibrate}[options.command]
     return run(options)
 
 
@@ -39,7 +46,33 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--max-minutes", type=float, default=None)
     train.add_argument("--until", default=None, help="the stage to stop after")
     train.add_argument("--out", type=Path, default=None)
+    _add_calibrate(
+        commands.add_parser("calibrate", help="measure what each method costs and how far it strays")
+    )
     return parser
+
+
+def _add_calibrate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", help="a name or a folder; calibration.json is written beside its weights")
+    parser.add_argument(
+        "--prompts",
+        type=Path,
+        default=None,
+        help="a file, one prompt a line; default: its own captions",
+    )
+    parser.add_argument("--num-prompts", type=int, default=256)
+    parser.add_argument("--dtype", default="float32", help="bfloat16, float16 or float32 (the default)")
+    parser.add_argument("--work", type=Path, default=None, help="folder that an interrupted run resumes from")
+    parser.add_argument("--methods", type=_methods, help="names, separated by commas; default: all")
+    parser.add_argument("--max-minutes", type=float, default=None)
+
+
+def _methods(text: str) -> tuple[str, ...]:
+    names = tuple(text.split(","))
+    if unknown := set(names) - {*CACHES, *FEWER_STEPS}:
+        known = ", ".join((*FEWER_STEPS, *CACHES))
+        raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} not among {known}")
+    return names
 
 
 _WORKER_OPTIONS = {
@@ -89,3 +122,19 @@ def _train(options: argparse.Namespace) -> int:
 
     train(options.recipe, max_minutes=options.max_minutes, until=options.until, out=options.out)
     return 0
+
+
+def _calibrate(options: argparse.Namespace) -> int:
+    from workers.training.calibration.calibrate import calibrate
+
+    written = calibrate(
+        options.model,
+        prompts_file=options.prompts,
+        num_prompts=options.num_prompts,
+        dtype=options.dtype,
+        work=options.work,
+        methods=options.methods,
+        max_minutes=options.max_minutes,
+    )
+    print(written or "not finished; the same call goes on from here", file=sys.stderr)
+    return 0 if written else _UNFINISHED

@@ -11,6 +11,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from protocol import metrics
 from protocol.metrics import Metric
 from protocol.receipts import StepLine
 
@@ -80,9 +81,13 @@ class Meter:
         self._amounts.append(Amount(metric=metric.name, labels=labels, value=value))
 
     def step(self, job: str, model: str, line: StepLine) -> None:
-        """Note one evaluation of `job`, unsettled until `settle`."""
+        """Note one evaluation of `job`, unsettled until `settle`, and what its method decided by."""
         counted = line.model_dump(include={"action", "tflops", "seconds", "blocks_run", "blocks_total"})
         self._work.append(Work(job=job, model=model, **counted))
+        if line.risk is not None:
+            self.add(metrics.CACHE_RISK, line.risk, model)
+        if line.threshold is not None:
+            self.add(metrics.CONTROLLER_THRESHOLD, line.threshold, model)
 
     def settle(self, job: str, waste: Waste | None = None) -> None:
         """Note that `job` ended, and under which name its steps are wasted if they are."""

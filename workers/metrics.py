@@ -40,10 +40,12 @@ OWNED = (
     metrics.STAGE_SECONDS,
     metrics.BUDGET_SPENT,
     metrics.BATCH_ROWS,
+    metrics.CACHE_RISK,
     metrics.COST_ERROR,
     metrics.DEADLINE_SLACK,
     metrics.RUNNING_SAMPLES,
     metrics.WORKER_SPEED,
+    metrics.CONTROLLER_THRESHOLD,
     metrics.WORKER_STATE,
 )
 _MAX_DATAGRAM = 1 << 20

@@ -82,16 +82,18 @@ def price(entry: CatalogEntry, request: GenerationRequest) -> Price:
 
 
 def evaluations(solver: str, num_inference_steps: int) -> int:
-    """Denoiser evaluations a solver makes on one sample; UniPC's corrector reuses the next step's.
+    """Denoiser evaluations a solver makes on one sample: one a step, Heun two at all but the last.
+
+    UniPC's corrector reuses the next step's.
 
     Raises:
         ValueError: an unknown solver.
     """
     if solver == "heun":
         return 2 * num_inference_steps - 1
-    if solver in ("euler", "ab2", "unipc"):
+    if solver in ("euler", "ab2", "dpmpp-2m", "unipc"):
         return num_inference_steps
-    raise ValueError(f"unknown solver {solver!r}; known are ab2, euler, heun, unipc")
+    raise ValueError(f"unknown solver {solver!r}; known are ab2, dpmpp-2m, euler, heun, unipc")
 
 
 def steps_within(solver: str, affordable: int) -> int:

@@ -17,8 +17,9 @@ COMMANDS = {
     "generate": "one picture, from a running server or one started for the call",
     "models": "what is served",
     "train": "make a reference checkpoint",
+    "calibrate": "measure what each method costs and how far it strays",
 }
-PASSED_ON = ("worker", "train")
+PASSED_ON = ("worker", "train", "calibrate")
 """Commands of the workers' own program; the server never imports it."""
 
 Run = Callable[[argparse.Namespace], int]

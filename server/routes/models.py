@@ -78,7 +78,7 @@ async def get_model(request: Request) -> Response:
 
 def _shown(entry: CatalogEntry) -> ModelAnswer:
     all_evaluations = evaluations(entry.solver, entry.defaults.num_inference_steps)
-    least = least_share(all_evaluations, may_drop_steps="steps" in entry.methods)
+    least = least_share(all_evaluations, entry.methods)
     same = entry.model_dump(include=set(ModelAnswer.model_fields))
     return ModelAnswer(
         id=entry.name, min_budget=askable(least), calibrated_budgets=entry.calibrated_budgets, **same

@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
+from protocol.methods import CACHES, FEWER_STEPS
 from workers.models import load
 from workers.models.folder import digest_of
 
@@ -83,7 +85,28 @@ def test_the_catalog_says_what_the_folder_can(load_flux: Callable[..., Any]) -> 
     assert "negative_prompt" in plain.input_fields
     assert "negative_prompt" not in distilled.input_fields
     assert plain.shapes.text_tokens == 16
-    assert plain.methods == ("steps",)
+    assert plain.methods == (*FEWER_STEPS, *CACHES)
+    assert (plain.calibration, plain.points) == (None, ())
+
+
+def test_a_calibration_beside_the_weights_is_told_of(copy_of: Callable[[str], Path]) -> None:
+    folder = copy_of("plain")
+    made = Calibration(
+        digest=digest_of(folder),
+        created=0,
+        model_created=0,
+        num_inference_steps=4,
+        settings={},
+        points=(CalibrationPoint(method="fora", steps=4, budget=0.5, spent=0.5, distance=0.1, tail=0.1),),
+        tables={},
+    )
+    (folder / CALIBRATION_FILE).write_text(made.model_dump_json())
+    model = load(folder)
+    assert (model.calibration, model.catalog.digest) == (made, made.digest)
+    assert (model.catalog.calibration, model.catalog.points) == (made.id, made.points)
+    (folder / CALIBRATION_FILE).write_text(made.model_copy(update={"digest": "0" * 64}).model_dump_json())
+    with pytest.raises(ValueError, match="other weights"):
+        load(folder)
 
 
 def test_rheostat_json_narrows_the_architecture(copy_of: Callable[[str], Path]) -> None:

@@ -79,7 +79,14 @@ def test_price_knows_nothing_of_budgets() -> None:
 
 @pytest.mark.parametrize(
     ("solver", "steps", "expected"),
-    [("euler", 28, 28), ("ab2", 28, 28), ("unipc", 28, 28), ("heun", 28, 55), ("heun", 1, 1)],
+    [
+        ("euler", 28, 28),
+        ("ab2", 28, 28),
+        ("dpmpp-2m", 28, 28),
+        ("unipc", 28, 28),
+        ("heun", 28, 55),
+        ("heun", 1, 1),
+    ],
 )
 def test_evaluations(solver: str, steps: int, expected: int) -> None:
     assert evaluations(solver, steps) == expected
@@ -92,7 +99,7 @@ def test_heun_is_priced_by_evaluations() -> None:
 
 
 def test_unknown_solver_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'dpm'.*ab2, euler, heun, unipc"):
+    with pytest.raises(ValueError, match=r"'dpm'.*ab2, dpmpp-2m, euler, heun, unipc"):
         evaluations("dpm", 4)
 
 

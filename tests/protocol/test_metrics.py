@@ -23,6 +23,8 @@ CONTRACT = {
     "rheostat_stage_seconds": "model,stage",
     "rheostat_budget_spent_ratio": "model",
     "rheostat_batch_rows": "model",
+    "rheostat_cache_risk": "model",
+    "rheostat_controller_threshold": "model",
     "rheostat_deadline_slack_seconds": "model",
     "rheostat_cost_error_ratio": "model",
     "rheostat_queue_jobs": "model",

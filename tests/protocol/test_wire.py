@@ -15,6 +15,7 @@ from pydantic import BaseModel, ValidationError
 
 from protocol import wire
 from protocol.budget import ComputeBudget
+from protocol.calibration import CalibrationPoint
 from protocol.catalog import CatalogEntry
 from protocol.errors import BodyTooLarge, ErrorInfo
 from protocol.events import (
@@ -67,7 +68,15 @@ RECEIPT = Receipt(
             granted=1.0,
             spent=1.0,
             nfe=14,
-            plan=PlanSummary(methods=("steps",), num_inference_steps=14, solver="euler"),
+            plan=PlanSummary(
+                methods=("steps",),
+                num_inference_steps=3,
+                solver="euler",
+                calibration="c1",
+                parameters={"order": 1.0},
+                nodes=(0, 2, 9),
+                expected_distance=0.25,
+            ),
             steps=(LINE,),
         ),
     ),
@@ -110,12 +119,23 @@ EVENTS: dict[str, Event] = {
     "failed": Failed(error=ERROR),
     "cancelled": Cancelled(),
 }
+POINT = CalibrationPoint(
+    method="teacache",
+    steps=28,
+    budget=0.5,
+    spent=0.4375,
+    distance=0.125,
+    tail=0.25,
+    parameters={"threshold": 0.375},
+    mode="soft",
+    dial="threshold",
+)
 MESSAGES: dict[str, BaseModel] = {
     "request": REQUEST,
     "result": JobResult(artifacts=(ARTIFACT,), totals=TOTALS, receipt_path="anna/a/1/receipt-cd.json"),
     "receipt": RECEIPT,
     "totals": TOTALS,
-    "catalog_flux": flux_entry(),
+    "catalog_flux": flux_entry(calibration="c1", points=(POINT,)),
     "catalog_wan": wan_entry(),
     "presence": WorkerPresence(worker="w1", state=WorkerState.READY, models=("flux-tiny",)),
 }

@@ -9,34 +9,15 @@ import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler
 
-from protocol.plan import Plan
-from workers.core import Condition, Grid, Ledger, Sample, Schedule, Stack
+from tests.sampling.runs import levels, make_sample
 from workers.sampling import flow_schedule, guide, initial_noise, make_solver
 from workers.sampling.euler import euler_step
-
-PLAN = Plan(methods=(), num_inference_steps=2, solver="euler", granted_flop=1, full_flop=1)
-
-
-def make_sample(latents: torch.Tensor, schedule: Schedule) -> Sample:
-    solver = make_solver("euler")
-    return Sample(
-        key="job/0",
-        seed=0,
-        plan=PLAN,
-        grid=Grid(1, 1),
-        lanes=(Condition(()),),
-        guidance_scale=1.0,
-        latents=latents,
-        solver=solver.start(schedule, latents.dtype),
-        stack=Stack(),
-        ledger=Ledger(1),
-    )
 
 
 def test_two_steps_by_hand() -> None:
     """From 8 along -4 by -.25: 8 + 1 = 9. From 9 along 2 by -.75: 9 - 1.5 = 7.5."""
     solver = make_solver("euler")
-    sample = make_sample(torch.tensor([[[8.0]]]), Schedule((1.0, 0.75, 0.0), (1000.0, 750.0)))
+    sample = make_sample("euler", torch.tensor([[[8.0]]]), levels(1.0, 0.75, 0.0))
     point = solver.ask(sample)
     assert point is not None
     assert (point.sigma, point.timestep) == (1.0, 1000.0)
@@ -55,7 +36,7 @@ def test_rounds_as_diffusers(dtype: torch.dtype) -> None:
     schedule = flow_schedule(scheduler.config, 3, 16)
     scheduler.set_timesteps(sigmas=[1.0, 2 / 3, 1 / 3])
     generator = torch.Generator().manual_seed(0)
-    sample = make_sample(torch.randn(1, 16, 32, generator=generator).to(dtype), schedule)
+    sample = make_sample("euler", torch.randn(1, 16, 32, generator=generator).to(dtype), schedule)
     latents, solver = sample.latents, make_solver("euler")
     for timestep in scheduler.timesteps:
         output = torch.randn(1, 16, 32, generator=generator).to(dtype)

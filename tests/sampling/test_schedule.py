@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from workers.sampling import check_flow_config, flow_schedule
+from tests.sampling.runs import levels
+from workers.sampling import at_nodes, check_flow_config, flow_schedule
 
 
 @pytest.mark.parametrize("name", ["plain", "distilled"])
@@ -54,3 +55,21 @@ def test_refuses_options_it_would_not_follow(option: str) -> None:
 def test_refuses_another_scheduler() -> None:
     with pytest.raises(ValueError, match="UniPC"):
         check_flow_config({"_class_name": "UniPCMultistepScheduler"})
+
+
+def test_nodes_by_hand() -> None:
+    """Places 0, 1 and 3 of .9, .6, .4, .1, and then the 0 both end with."""
+    shorter = at_nodes(levels(0.9, 0.6, 0.4, 0.1, 0.0), (0, 1, 3))
+    assert shorter.sigmas == (0.9, 0.6, 0.1, 0.0)
+    assert shorter.timesteps == (900.0, 600.0, 100.0)
+
+
+def test_all_nodes_are_the_schedule() -> None:
+    whole = levels(0.9, 0.6, 0.4, 0.0)
+    assert at_nodes(whole, (0, 1, 2)) == whole
+
+
+@pytest.mark.parametrize("nodes", [(), (1, 2), (0, 2, 2), (0, 2, 1), (0, 3), (0, -1)])
+def test_refuses_nodes_that_do_not_rise_from_the_start(nodes: tuple[int, ...]) -> None:
+    with pytest.raises(ValueError, match="do not rise from 0 within 3"):
+        at_nodes(levels(0.9, 0.6, 0.4, 0.0), nodes)

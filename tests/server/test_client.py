@@ -145,13 +145,14 @@ def test_commands_start_quickly_and_without_torch(words: list[str]) -> None:
     assert time.monotonic() - started < 5
 
 
-def test_worker_commands_are_passed_on() -> None:
+@pytest.mark.parametrize("command", ["worker", "calibrate"])
+def test_worker_commands_are_passed_on(command: str) -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "server", "worker", "--help"],
+        [sys.executable, "-m", "server", command, "--help"],
         capture_output=True,
         text=True,
         timeout=30,
         check=False,
     )
     assert run.returncode == 0
-    assert "python -m workers worker" in run.stdout
+    assert f"python -m workers {command}" in run.stdout

@@ -60,6 +60,23 @@ async def test_steps_are_receipts_plus_waste(pair: tuple[socket.socket, socket.s
     assert receipts + sum(wasted.values()) == value(worker, metrics.STEP_TFLOPS, "m", "routed")
 
 
+async def test_risks_are_a_histogram_and_the_threshold_the_last_one(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    """Risks .1 and .3; an evaluation nothing was decided at counts for neither."""
+    inlet, outlet = pair
+    meter, worker = Meter(outlet), WorkerMetrics()
+    read = listen(inlet, worker)
+    for risk, threshold in ((0.1, 0.25), (None, None), (0.3, 0.2)):
+        meter.step("job", "m", LINE.model_copy(update={"risk": risk, "threshold": threshold}))
+    meter.flush()
+    read()
+    asyncio.get_running_loop().remove_reader(inlet.fileno())
+    assert value(worker, metrics.CACHE_RISK, "m", suffix="_count") == 2
+    assert value(worker, metrics.CACHE_RISK, "m", suffix="_sum") == pytest.approx(0.4)
+    assert value(worker, metrics.CONTROLLER_THRESHOLD, "m") == 0.2
+
+
 async def test_a_deaf_supervisor_stops_nobody_and_misses_nothing(
     pair: tuple[socket.socket, socket.socket],
 ) -> None:

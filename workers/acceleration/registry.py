@@ -5,8 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from importlib import import_module
 
+from pydantic import ValidationError
+
 from protocol.calibration import Calibration
+from protocol.methods import FEWER_STEPS
 from protocol.plan import Plan
+from workers.acceleration.anchored import AnchoredCache
 from workers.core import Cache, Layout, Router, Stack
 
 MakeCache = Callable[[Layout, Calibration | None], Cache]
@@ -23,10 +27,21 @@ def _lazily(module: str, name: str) -> MakeCache:
     return make
 
 
-CACHES: Mapping[str, MakeCache] = {}
+CACHES: Mapping[str, MakeCache] = {
+    "softcap": _lazily("softcap", "SoftCap"),
+    "softcap-paper": _lazily("softcap_paper", "SoftCapPaper"),
+    "fixed-threshold": _lazily("fixed_threshold", "FixedThreshold"),
+    "static": _lazily("static", "Static"),
+    "taylorseer": _lazily("taylorseer", "TaylorSeer"),
+    "fora": _lazily("fora", "Fora"),
+    "speca": _lazily("speca", "SpeCa"),
+    "teacache": _lazily("teacache", "TeaCache"),
+    "first-block-cache": _lazily("first_block_cache", "FirstBlockCache"),
+    "magcache": _lazily("magcache", "MagCache"),
+}
 ROUTERS: Mapping[str, MakeRouter] = {}
-_PLAN_ONLY = frozenset({"steps"})
-"""Methods that are spent when the plan is made: fewer solver steps."""
+_TWICE_A_STEP = "heun"
+"""The solver whose evaluations share a step: a cache counts evaluations by the schedule's steps."""
 
 
 class Methods:
@@ -50,9 +65,10 @@ class Methods:
 
         Raises:
             LookupError: a method this build does not have; the message lists the known ones.
-            ValueError: more than one cache or more than one router.
+            ValueError: more than one cache or more than one router; a cache under a solver it cannot follow;
+                parameters that are not the method's.
         """
-        known = _PLAN_ONLY | set(CACHES) | set(ROUTERS)
+        known = {*FEWER_STEPS, *CACHES, *ROUTERS}
         for name in plan.methods:
             if name not in known:
                 raise LookupError(f"unknown method {name!r}; known: {', '.join(sorted(known))}")
@@ -61,9 +77,20 @@ class Methods:
         if len(caches) > 1 or len(routers) > 1:
             raise ValueError(f"{' + '.join(plan.methods)}: at most one cache and one router go together")
         return Stack(
-            self._cache(caches[0]) if caches else None,
+            self._checked_cache(caches[0], plan) if caches else None,
             self._router(routers[0]) if routers else None,
         )
+
+    def _checked_cache(self, name: str, plan: Plan) -> Cache:
+        if plan.solver == _TWICE_A_STEP:
+            raise ValueError(f"{name} does not go with {plan.solver}, whose evaluations share a step")
+        cache = self._cache(name)
+        if isinstance(cache, AnchoredCache):
+            try:
+                cache.config_type.model_validate(plan.parameters)
+            except ValidationError as error:
+                raise ValueError(f"{name}: {error}") from error
+        return cache
 
     def _cache(self, name: str) -> Cache:
         if name not in self._caches:

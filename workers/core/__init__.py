@@ -1,5 +1,7 @@
 """The nouns every part of the engine shares. No family, no method, no solver stands here."""
 
+from workers.core.conditions import condition_features
+from workers.core.forecasts import combine, newton_weights, taylor_weights
 from workers.core.interfaces import Cache, Kept, Network, Router, Solver
 from workers.core.layout import Grid, Layout, Prediction
 from workers.core.sample import Anchor, Condition, Ledger, Point, Row, Sample, Schedule, SolverState, Stack
@@ -31,4 +33,8 @@ __all__ = [
     "Stack",
     "Stream",
     "Verdict",
+    "combine",
+    "condition_features",
+    "newton_weights",
+    "taylor_weights",
 ]

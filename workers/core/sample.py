@@ -120,6 +120,7 @@ class Sample:
         evaluation: how many evaluations are done.
         anchors: newest last, kept by the cache.
         control: the controller's numbers, kept by the cache.
+        memory: the controller's tensors of evaluations that were no anchors, kept by the cache.
     """
 
     key: str
@@ -135,6 +136,7 @@ class Sample:
     evaluation: int = 0
     anchors: list[Anchor] = field(default_factory=list)
     control: dict[str, float] = field(default_factory=dict)
+    memory: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def num_lanes(self) -> int:

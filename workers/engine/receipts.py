@@ -20,6 +20,9 @@ def sample_receipt(flight: Flight) -> SampleReceipt:
             num_inference_steps=plan.num_inference_steps,
             solver=plan.solver,
             calibration=plan.calibration,
+            parameters=plan.parameters,
+            nodes=plan.nodes,
+            expected_distance=plan.expected_distance,
         ),
         steps=tuple(ledger.lines),
     )

@@ -14,12 +14,12 @@ from protocol.errors import SampleFailed
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.resolve import lanes, resolve, seeds
-from workers.core import Ledger, Sample, Stack
+from workers.core import Ledger, Sample, Schedule, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
 from workers.engine.results import SampleResult
 from workers.models import Model
-from workers.sampling import flow_schedule, initial_noise, make_solver
+from workers.sampling import at_nodes, flow_schedule, initial_noise, make_solver
 
 
 def make_job(
@@ -68,7 +68,7 @@ def take_off(flight: Flight) -> None:
     job, model = flight.job, flight.job.model
     assert job.conditions is not None, "prompts are encoded first"
     noise = initial_noise(model.noise_shape(job.grid), flight.seed, model.dtype, model.device)
-    schedule = flow_schedule(model.scheduler_config, job.plan.num_inference_steps, job.grid.num_tokens)
+    schedule = _schedule(job)
     flight.sample = Sample(
         key=f"{job.id}/{flight.index}",
         seed=flight.seed,
@@ -81,6 +81,16 @@ def take_off(flight: Flight) -> None:
         stack=job.stack,
         ledger=Ledger(job.plan.granted_flop),
     )
+
+
+def _schedule(job: Job) -> Schedule:
+    """The noise levels of the job's plan: those of so many steps, or nodes of the unabridged run."""
+    steps, config, tokens = job.plan.num_inference_steps, job.model.scheduler_config, job.grid.num_tokens
+    if not job.plan.fewer_steps:
+        return flow_schedule(config, steps, tokens)
+    unabridged = job.request.input.num_inference_steps
+    assert unabridged is not None, "resolve() fills the steps"
+    return at_nodes(flow_schedule(config, unabridged, tokens), job.plan.nodes)
 
 
 def decode(flight: Flight) -> SampleResult:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
+from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
 from workers.models.flux_network import FluxNetwork
@@ -107,6 +108,7 @@ class Flux:
             shapes=_shapes(folder, self._text_tokens),
             sizes=settings.limit(self._sizes()),
             defaults=settings.fill(self._defaults(distilled)),
+            methods=(*FEWER_STEPS, *CACHES),
             input_fields=tuple(fields if distilled else [*fields, "negative_prompt"]),
             embedded_guidance=distilled,
             calibration=self.calibration.id if self.calibration else None,

@@ -34,12 +34,12 @@ def load(model: str | Path, device: str = "cpu", dtype: str = "bfloat16") -> Mod
     """
     if dtype not in _DTYPES:
         raise LookupError(f"unknown dtype {dtype!r}; known: {', '.join(_DTYPES)}")
-    name, folder = _locate(model)
+    name, folder = locate(model)
     index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
     return make_model(index["_class_name"], name, folder, torch.device(device), _DTYPES[dtype])
 
 
-def _locate(model: str | Path) -> tuple[str, Path]:
+def locate(model: str | Path) -> tuple[str, Path]:
     """Catalog name and folder. A folder wins over a name, a name over a hub id."""
     given = Path(model)
     if (given / INDEX_FILE).is_file():

@@ -5,9 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from workers.core import Solver
+from workers.sampling.ab2 import AdamsBashforth2
+from workers.sampling.dpmpp_2m import DpmSolverPp2M
 from workers.sampling.euler import Euler
+from workers.sampling.heun import Heun
+from workers.sampling.unipc import UniPc
 
-_SOLVERS: dict[str, Callable[[], Solver]] = {"euler": Euler}
+_SOLVERS: dict[str, Callable[[], Solver]] = {
+    "euler": Euler,
+    "ab2": AdamsBashforth2,
+    "dpmpp-2m": DpmSolverPp2M,
+    "unipc": UniPc,
+    "heun": Heun,
+}
 
 
 def make_solver(name: str) -> Solver:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -44,6 +45,25 @@ def flow_schedule(config: Mapping[str, Any], num_inference_steps: int, num_token
         even = np.linspace(1.0, 1 / num_inference_steps, num_inference_steps)
         scheduler.set_timesteps(sigmas=even, mu=_shift(config, num_tokens))
     return Schedule(sigmas=tuple(scheduler.sigmas.tolist()), timesteps=tuple(scheduler.timesteps.tolist()))
+
+
+def at_nodes(schedule: Schedule, nodes: Sequence[int]) -> Schedule:
+    """The shorter schedule that stands at these places of a longer one, and ends where that ends.
+
+    Args:
+        schedule: of N evaluations.
+        nodes: rising, the first one 0, below N.
+
+    Raises:
+        ValueError: nodes that are not.
+    """
+    rising = all(now < after for now, after in pairwise(nodes))
+    if not nodes or nodes[0] != 0 or not rising or nodes[-1] >= len(schedule.timesteps):
+        raise ValueError(f"nodes {(*nodes,)} do not rise from 0 within {len(schedule.timesteps)} evaluations")
+    return Schedule(
+        sigmas=(*(schedule.sigmas[node] for node in nodes), schedule.sigmas[-1]),
+        timesteps=tuple(schedule.timesteps[node] for node in nodes),
+    )
 
 
 def _shift(config: Mapping[str, Any], num_tokens: int) -> float:

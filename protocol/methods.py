@@ -1,0 +1,23 @@
+"""The names a budget's `methods` may hold. Workers implement them; here is what both sides call them."""
+
+from __future__ import annotations
+
+FEWER_STEPS = ("steps", "ab2", "dpmpp-2m", "unipc")
+"""Spent when the plan is made: a shorter run, with the model's own solver or the one named."""
+
+CACHES = (
+    "softcap",
+    "softcap-paper",
+    "fixed-threshold",
+    "static",
+    "taylorseer",
+    "fora",
+    "speca",
+    "teacache",
+    "first-block-cache",
+    "magcache",
+)
+"""Answer for the network at some evaluations of the unabridged run."""
+
+PLACED = ("softcap", "static")
+"""Caches that are full at the plan's nodes where nothing was calibrated."""

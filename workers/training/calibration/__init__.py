@@ -1,0 +1,1 @@
+"""`rheostat calibrate`: what each method costs and how far it strays on one checkpoint."""

@@ -1,0 +1,246 @@
+"""`rheostat calibrate`: from a checkpoint and prompts to `calibration.json` beside its weights."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
+from protocol.drafts import even_nodes
+from protocol.methods import CACHES, FEWER_STEPS
+from workers.models import Model, load
+from workers.models.loading import locate
+from workers.training.calibration import rivals, softcap_points
+from workers.training.calibration.notebook import Notebook, OutOfTime
+from workers.training.calibration.probe import Probe, make_probe
+from workers.training.calibration.schedules import hardest, respread, search_nodes
+from workers.training.calibration.tables import drift_scales, magcache_ratios, teacache_polynomial
+from workers.training.calibration.trial import Trial
+from workers.training.scenes import sample_scenes
+
+_LOG = logging.getLogger(__name__)
+CACHE = Path.home() / ".cache" / "rheostat" / "calibration"
+_PROBE_SEED, _TRIAL_SEED = 1_000_000, 2_000_000
+_TRIAL_SHARE = 0.25
+"""Of the prompts, kept apart: methods are measured on these and fitted to the others."""
+_TABLE_ROWS, _FEW, _SEARCH_ROWS = 16, 24, 32
+_DIAL = (5, 7, 9, 14, 21)
+"""Full evaluations (of 28; scaled to the model's steps) that rivals are set for."""
+_UNSEARCHED = (16, 19, 22, 25)
+_DIAL_STEPS = 28
+
+
+def calibrate(
+    model: str,
+    *,
+    prompts_file: Path | None = None,
+    num_prompts: int = 256,
+    dtype: str = "float32",
+    work: Path | None = None,
+    methods: Sequence[str] | None = None,
+    max_minutes: float | None = None,
+) -> Path | None:
+    """Calibrate a model and write `calibration.json` beside its weights.
+
+    Args:
+        model: as `workers.models.load` takes it.
+        prompts_file: one prompt a line; None: the reference model's own calibration captions.
+        num_prompts: taken from its beginning; three quarters are fitted to, one quarter is measured on.
+        work: folder of the resumable state; None: one in the user's cache.
+        methods: which to calibrate now; the others stay as they stand in the file.
+        max_minutes: nothing new is begun after this.
+
+    Returns:
+        The file, or None if time ran out before everything asked for was there.
+
+    Raises:
+        ValueError: too few prompts.
+    """
+    loaded = load(model, dtype=dtype)
+    prompts = _prompts(prompts_file, num_prompts)
+    folder = work or CACHE / f"{loaded.catalog.digest[:12]}-{_digest(prompts)}-{dtype}"
+    session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
+    try:
+        points = session.points(methods or (*CACHES, *FEWER_STEPS))
+    except OutOfTime as stopped:
+        _LOG.warning("out of time before %s; call again to go on", stopped)
+        return None
+    _, where = locate(model)
+    path = where / CALIBRATION_FILE
+    made = _merged(session.calibration(points), Calibration.read(where, loaded.catalog.digest))
+    path.write_text(made.model_dump_json(indent=1) + "\n")
+    return path
+
+
+def _merged(made: Calibration, before: Calibration | None) -> Calibration:
+    """With the points and tables of methods that were calibrated before and not now, on the same settings."""
+    if before is None or before.settings != made.settings:
+        return made
+    anew = {point.method for point in made.points}
+    kept = [point for point in before.points if point.method not in anew]
+    return made.model_copy(
+        update={"points": _sorted([*made.points, *kept]), "tables": {**before.tables, **made.tables}}
+    )
+
+
+def _sorted(points: Sequence[CalibrationPoint]) -> tuple[CalibrationPoint, ...]:
+    return tuple(sorted(points, key=lambda point: (point.method, point.budget, point.mode or "")))
+
+
+def _prompts(file: Path | None, count: int) -> list[str]:
+    if file is None:
+        return [scene.caption for scene in sample_scenes(count, 0, "calibration")]
+    lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()][:count]
+    if len(lines) < 2 * _FEW:
+        raise ValueError(f"{file}: a calibration needs at least {2 * _FEW} prompts, not {len(lines)}")
+    return lines
+
+
+def _digest(prompts: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:8]
+
+
+class _Session:
+    """One model and its prompts, with what is found of each method."""
+
+    def __init__(self, model: Model, prompts: Sequence[str], notebook: Notebook, folder: Path) -> None:
+        self._model, self._notebook, self._folder = model, notebook, folder
+        self._prompts = prompts
+        kept = max(_FEW, int(_TRIAL_SHARE * len(prompts)))
+        self._probe = self._runs("probe", prompts[:-kept], _PROBE_SEED)
+        apart = self._runs("trial", prompts[-kept:], _TRIAL_SEED)
+        self.tables = self._find_tables()
+        self._trial = Trial(model, prompts[-kept:], _TRIAL_SEED, apart.final, self.tables)
+        self._few = self._trial.few(_FEW)
+
+    def points(self, methods: Sequence[str]) -> list[CalibrationPoint]:
+        """All points of these methods."""
+        return [point for method in methods for point in self._method(method)]
+
+    def calibration(self, points: Sequence[CalibrationPoint]) -> Calibration:
+        return Calibration(
+            digest=self._model.catalog.digest,
+            created=int(time.time()),
+            model_created=self._model.catalog.created,
+            num_inference_steps=self._trial.steps,
+            settings={
+                "prompts": len(self._prompts),
+                "measured_on": len(self._trial.prompts),
+                "prompts_sha256": _digest(self._prompts),
+                "seeds": [_PROBE_SEED, _TRIAL_SEED],
+                "dtype": self._model.catalog.dtype,
+            },
+            points=_sorted(points),
+            tables=self.tables,
+        )
+
+    def _runs(self, name: str, prompts: Sequence[str], first_seed: int) -> Probe:
+        """Unabridged runs, kept in the work folder."""
+        path = self._folder / f"{name}.safetensors"
+        probe = make_probe(self._model, prompts, first_seed, known=load_file(path) if path.exists() else None)
+        if not path.exists():
+            save_file({"outputs": probe.outputs, "final": probe.final}, path)
+        return probe
+
+    def _find_tables(self) -> dict[str, Any]:
+        rows = torch.arange(min(_TABLE_ROWS, len(self._probe)))
+        few = self._probe.take(rows)
+        note = self._notebook.entry
+        return {
+            "teacache": {"polynomial": note("teacache-polynomial", lambda: teacache_polynomial(few))},
+            "magcache": {"ratios": note("magcache-ratios", lambda: magcache_ratios(few))},
+            "softcap-paper": {"scales": note("drift-scales", lambda: drift_scales(few))},
+        }
+
+    def _counts(self) -> tuple[int, ...]:
+        steps = self._trial.steps
+        return tuple(sorted({max(1, round(count * steps / _DIAL_STEPS)) for count in _DIAL}))
+
+    def _searched(self) -> dict[int, tuple[int, ...]]:
+        """Searched schedules for the dial's numbers of full evaluations, each begun from the one before."""
+        rows = hardest(self._probe, min(_SEARCH_ROWS, len(self._probe)))
+        found: dict[int, tuple[int, ...]] = {}
+        steps = self._trial.steps
+        before: tuple[int, ...] | None = None
+        for count in self._counts():
+            first = respread(before, count, steps) if before else even_nodes(count, steps)
+            search = partial(search_nodes, self._probe, first, rows)
+            before = found[count] = tuple(self._notebook.entry(f"nodes-{count}", search))
+        return found
+
+    def _nodes(self, counts: Sequence[int]) -> dict[int, tuple[int, ...]]:
+        """Schedules of these lengths: searched, or at the density of the nearest that was."""
+        searched, steps = self._searched(), self._trial.steps
+        near = {count: min(searched, key=lambda known: abs(known - count)) for count in counts}
+        return {count: respread(searched[known], count, steps) for count, known in near.items()}
+
+    def _method(self, method: str) -> list[CalibrationPoint]:
+        """The method's points, each measured once."""
+        find: Mapping[str, Callable[[], list[CalibrationPoint]]] = {
+            "softcap": self._softcap,
+            "softcap-paper": self._softcap_paper,
+            "static": self._static,
+            **{rival.method: self._dialled(rival) for rival in rivals.DIALLED},
+            **{name: self._stepped(name) for name in rivals.STEPPED},
+            **{name: self._solver(name) for name in FEWER_STEPS},
+        }
+        return find[method]()
+
+    def _softcap(self) -> list[CalibrationPoint]:
+        nodes = self._nodes([count for count in softcap_points.COUNTS if count < self._trial.steps])
+        fitted = softcap_points.fit_paths(self._probe, nodes, self._notebook)
+        self.tables["softcap"] = fitted.table(self._probe)
+        return softcap_points.policy_points(self._trial, fitted, self._notebook)
+
+    def _softcap_paper(self) -> list[CalibrationPoint]:
+        """tau_0 is the fixed policy's, then the controller runs on the curve that this policy has."""
+        fixed = self._method("fixed-threshold")
+        curve = self._notebook.entry("reference-curve", lambda: rivals.reference_curve(self._few, fixed))
+        self.tables["softcap-paper"]["curve"] = curve
+
+        def find() -> list[CalibrationPoint]:
+            return rivals.controlled_points(self._trial, fixed)
+
+        return self._noted("softcap-paper", find)
+
+    def _static(self) -> list[CalibrationPoint]:
+        searched = self._searched()
+        unsearched = {count: even_nodes(count, self._trial.steps) for count in _UNSEARCHED}
+        found: list[CalibrationPoint] = []
+        for count, nodes in sorted({**unsearched, **searched}.items()):
+            found += self._noted(f"static-{count}", partial(self._placed, count, nodes))
+        return found
+
+    def _placed(self, count: int, nodes: Sequence[int]) -> list[CalibrationPoint]:
+        return [self._trial.point(self._trial.plan("static", count, {"order": 1.0}, nodes))]
+
+    def _dialled(self, rival: rivals.Dialled) -> Callable[[], list[CalibrationPoint]]:
+        def find() -> list[CalibrationPoint]:
+            return rivals.dialled_points(self._trial, self._few, rival, self._counts())
+
+        return lambda: self._noted(rival.method, find)
+
+    def _stepped(self, name: str) -> Callable[[], list[CalibrationPoint]]:
+        return lambda: self._noted(
+            name, lambda: rivals.stepped_points(self._trial, self._few, name, self._counts())
+        )
+
+    def _solver(self, name: str) -> Callable[[], list[CalibrationPoint]]:
+        def find() -> list[CalibrationPoint]:
+            return rivals.solver_points(self._trial, self._few, name, self._searched())
+
+        return lambda: self._noted(name, find)
+
+    def _noted(self, name: str, find: Callable[[], list[CalibrationPoint]]) -> list[CalibrationPoint]:
+        entry = self._notebook.entry(
+            f"points-{name}", lambda: [point.model_dump(mode="json") for point in find()]
+        )
+        return [CalibrationPoint.model_validate(point) for point in entry]

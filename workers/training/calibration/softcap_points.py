@@ -1,0 +1,114 @@
+"""SoftCap's own table and points: fitted paths, the prompts' difficulty, a policy for every grant."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import torch
+from torch import Tensor
+
+from protocol.calibration import CalibrationPoint
+from workers.training.calibration.difficulty import (
+    Difficulty,
+    features_of,
+    fit_difficulty,
+    held_out_risk,
+)
+from workers.training.calibration.multistep import Path, fit, follow, linear_path, start
+from workers.training.calibration.notebook import Notebook
+from workers.training.calibration.policies import Policy, best_policy
+from workers.training.calibration.probe import Probe
+from workers.training.calibration.trial import Trial
+
+COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16)
+"""Numbers of anchors that get a path. Above, linear forecasts between searched anchors are as good."""
+_DIFFICULTY_COUNT = 7
+"""The path whose errors say how hard a prompt is."""
+_ROUNDS = 2
+_FIT_ROWS, _FIT_ROWS_LONG = 48, 32
+_LONG = 10
+"""From so many anchors on fewer rows are fitted to: the cost grows with their square."""
+_ALLOWANCE_SHARE = 0.1
+Mode = Literal["soft", "hard"]
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """All paths of a model by their number of anchors, and what they come to on the probe's prompts."""
+
+    paths: Mapping[int, Path]
+    errors: Mapping[int, Tensor]
+    difficulty: Difficulty
+    risk: Tensor
+
+    def table(self, probe: Probe) -> dict[str, Any]:
+        """What `workers.acceleration.softcap` reads."""
+        return {
+            "paths": [path.velocities(probe) for path in self.paths.values()],
+            "weights": list(self.difficulty.weights),
+            "offset": self.difficulty.offset,
+        }
+
+    def parameters(self, policy: Policy) -> dict[str, float]:
+        """The policy as a plan's parameters."""
+        places = [list(self.paths).index(count) for count in policy.counts]
+        parameters = {f"path_{rank}": float(place) for rank, place in enumerate(places)}
+        return parameters | {f"threshold_{rank}": at for rank, at in enumerate(policy.thresholds, start=1)}
+
+
+def fit_paths(probe: Probe, nodes: Mapping[int, Sequence[int]], notebook: Notebook) -> Fitted:
+    """Fit a path for each number of anchors in `nodes`."""
+    paths, errors = {}, {}
+    for count, places in sorted(nodes.items()):
+        entry = notebook.entry(f"path-{count}", partial(_find_path, probe, count, places))
+        paths[count] = Path(tuple(entry["nodes"]), tuple(map(tuple, entry["weights"])))
+        errors[count] = torch.tensor(entry["errors"])
+    features, hardest = features_of(probe), errors[min(max(errors), _DIFFICULTY_COUNT)]
+    difficulty = fit_difficulty(features, hardest)
+    return Fitted(paths, errors, difficulty, held_out_risk(features, hardest))
+
+
+def _find_path(probe: Probe, count: int, nodes: Sequence[int]) -> dict[str, Any]:
+    size = _FIT_ROWS_LONG if count >= _LONG else _FIT_ROWS
+    rows = torch.randperm(len(probe), generator=torch.Generator().manual_seed(count))[:size]
+    path = fit(probe, linear_path(probe, nodes), rows, rounds=_ROUNDS)
+    everyone = torch.arange(len(probe))
+    with torch.inference_mode():
+        end, _ = follow(probe, path, everyone, start(probe, everyone))
+    return {"nodes": path.nodes, "weights": path.weights, "errors": probe.distance(end, everyone).tolist()}
+
+
+def policy_points(trial: Trial, fitted: Fitted, notebook: Notebook) -> list[CalibrationPoint]:
+    """A soft and a hard point for every grant from 1 to the longest path."""
+    allowance = int(_ALLOWANCE_SHARE * trial.steps)
+    modes: tuple[tuple[Mode, int], ...] = (("soft", allowance), ("hard", 0))
+    return [
+        _point(trial, fitted, notebook, (wanted, wanted + more), mode)
+        for wanted in range(1, max(fitted.paths) + 1)
+        for mode, more in modes
+    ]
+
+
+def _point(
+    trial: Trial, fitted: Fitted, notebook: Notebook, limits: tuple[int, int], mode: Mode
+) -> CalibrationPoint:
+    """The best policy of a grant, measured. A hard run takes one path, the longest it can pay.
+
+    Args:
+        limits: the grant, and what a single run may have.
+    """
+    wanted, most = limits
+    errors = fitted.errors
+    if mode == "hard":
+        longest = max(count for count in errors if count <= wanted)
+        errors = {longest: errors[longest]}
+    policy = best_policy(errors, fitted.risk, wanted, most)
+
+    def measure() -> Any:
+        plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
+        return trial.point(plan, mode=mode).model_dump(mode="json")
+
+    return CalibrationPoint.model_validate(notebook.entry(f"softcap-{wanted}-{mode}", measure))
