@@ -13,8 +13,6 @@ from protocol.methods import CACHES, FEWER_STEPS, PLACED
 
 Mode = Literal["soft", "hard"]
 _SLACK = 1e-9
-_BEND = 1.1
-"""Early gaps are a little shorter than late ones: there a run's course is decided."""
 
 
 @dataclass(frozen=True)
@@ -50,11 +48,16 @@ def best_draft(wanted: Wanted, methods: Sequence[str]) -> Draft:
     return _default(wanted, methods)
 
 
-def even_nodes(count: int, num_steps: int) -> tuple[int, ...]:
-    """`count` places among `num_steps`, from 0, spread evenly with a bend; the last gap is half as long."""
+def even_nodes(count: int, num_steps: int, bend: float = 1.1, last: float = 0.5) -> tuple[int, ...]:
+    """`count` places among `num_steps`, from 0, spread evenly with a bend.
+
+    Args:
+        bend: above 1 early gaps are shorter than late ones: there a run's course is decided.
+        last: length of the last gap, in gaps.
+    """
     nodes: list[int] = []
     for place in range(count):
-        node = round((num_steps - 1) * (place / (count - 0.5)) ** _BEND)
+        node = round((num_steps - 1) * (place / (count - 1 + last)) ** bend)
         lowest = nodes[-1] + 1 if nodes else 0
         nodes.append(min(max(node, lowest), num_steps - count + place))
     return tuple(nodes)

@@ -67,8 +67,8 @@ def calibrate(
     loaded = load(model, dtype=dtype)
     prompts = _prompts(prompts_file, num_prompts)
     folder = work or CACHE / f"{loaded.catalog.digest[:12]}-{_digest(prompts)}-{dtype}"
-    session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
     try:
+        session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
         points = session.points(methods or (*CACHES, *FEWER_STEPS))
     except OutOfTime as stopped:
         _LOG.warning("out of time before %s; call again to go on", stopped)
@@ -160,9 +160,10 @@ class _Session:
             "softcap-paper": {"scales": note("drift-scales", lambda: drift_scales(few))},
         }
 
-    def _counts(self) -> tuple[int, ...]:
+    def _counts(self, dial: Sequence[int] = _DIAL) -> tuple[int, ...]:
+        """Numbers of full evaluations, scaled to the model's steps."""
         steps = self._trial.steps
-        return tuple(sorted({max(1, round(count * steps / _DIAL_STEPS)) for count in _DIAL}))
+        return tuple(sorted({max(1, round(count * steps / _DIAL_STEPS)) for count in dial}))
 
     def _searched(self) -> dict[int, tuple[int, ...]]:
         """Searched schedules for the dial's numbers of full evaluations, each begun from the one before."""
@@ -175,12 +176,6 @@ class _Session:
             search = partial(search_nodes, self._probe, first, rows)
             before = found[count] = tuple(self._notebook.entry(f"nodes-{count}", search))
         return found
-
-    def _nodes(self, counts: Sequence[int]) -> dict[int, tuple[int, ...]]:
-        """Schedules of these lengths: searched, or at the density of the nearest that was."""
-        searched, steps = self._searched(), self._trial.steps
-        near = {count: min(searched, key=lambda known: abs(known - count)) for count in counts}
-        return {count: respread(searched[known], count, steps) for count, known in near.items()}
 
     def _method(self, method: str) -> list[CalibrationPoint]:
         """The method's points, each measured once."""
@@ -195,8 +190,7 @@ class _Session:
         return find[method]()
 
     def _softcap(self) -> list[CalibrationPoint]:
-        nodes = self._nodes([count for count in softcap_points.COUNTS if count < self._trial.steps])
-        fitted = softcap_points.fit_paths(self._probe, nodes, self._notebook)
+        fitted = softcap_points.fit_paths(self._probe, self._notebook)
         self.tables["softcap"] = fitted.table(self._probe)
         return softcap_points.policy_points(self._trial, fitted, self._notebook)
 
@@ -213,7 +207,7 @@ class _Session:
 
     def _static(self) -> list[CalibrationPoint]:
         searched = self._searched()
-        unsearched = {count: even_nodes(count, self._trial.steps) for count in _UNSEARCHED}
+        unsearched = {count: even_nodes(count, self._trial.steps) for count in self._counts(_UNSEARCHED)}
         found: list[CalibrationPoint] = []
         for count, nodes in sorted({**unsearched, **searched}.items()):
             found += self._noted(f"static-{count}", partial(self._placed, count, nodes))

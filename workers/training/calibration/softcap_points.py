@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +12,7 @@ import torch
 from torch import Tensor
 
 from protocol.calibration import CalibrationPoint
+from protocol.drafts import even_nodes
 from workers.training.calibration.difficulty import (
     Difficulty,
     features_of,
@@ -32,6 +34,12 @@ _FIT_ROWS, _FIT_ROWS_LONG = 48, 32
 _LONG = 10
 """From so many anchors on fewer rows are fitted to: the cost grows with their square."""
 _ALLOWANCE_SHARE = 0.1
+_CURVES = ((1.0, 0.25), (1.0, 0.5), (1.1, 0.25), (1.1, 0.5), (1.2, 0.25), (1.2, 0.5))
+"""(bend, last), see `even_nodes`."""
+_CURVE_COUNTS = (5, 7)
+"""Numbers of anchors the curves are tried at; the others take the nearest one's."""
+_CURVE_ROWS = 24
+_LOG = logging.getLogger(__name__)
 Mode = Literal["soft", "hard"]
 
 
@@ -59,16 +67,41 @@ class Fitted:
         return parameters | {f"threshold_{rank}": at for rank, at in enumerate(policy.thresholds, start=1)}
 
 
-def fit_paths(probe: Probe, nodes: Mapping[int, Sequence[int]], notebook: Notebook) -> Fitted:
-    """Fit a path for each number of anchors in `nodes`."""
+def fit_paths(probe: Probe, notebook: Notebook) -> Fitted:
+    """Choose where paths have their anchors, and fit one for each number of them."""
+    curves = {
+        count: notebook.entry(f"path-curve-{count}", partial(_find_curve, probe, count))
+        for count in sorted({min(count, probe.num_steps - 1) for count in _CURVE_COUNTS})
+    }
     paths, errors = {}, {}
-    for count, places in sorted(nodes.items()):
-        entry = notebook.entry(f"path-{count}", partial(_find_path, probe, count, places))
+    for count in (count for count in COUNTS if count < probe.num_steps):
+        bend, last = curves[min(curves, key=lambda known: abs(known - count))]
+        nodes = even_nodes(count, probe.num_steps, bend, last)
+        entry = notebook.entry(f"path-{count}", partial(_find_path, probe, count, nodes))
         paths[count] = Path(tuple(entry["nodes"]), tuple(map(tuple, entry["weights"])))
         errors[count] = torch.tensor(entry["errors"])
     features, hardest = features_of(probe), errors[min(max(errors), _DIFFICULTY_COUNT)]
     difficulty = fit_difficulty(features, hardest)
     return Fitted(paths, errors, difficulty, held_out_risk(features, hardest))
+
+
+def _find_curve(probe: Probe, count: int) -> tuple[float, float]:
+    """Of several ways to spread so many anchors the one that a short fit makes the best of.
+
+    What is best for linear forecasts is not best here: a fit mends long early gaps that ruin a linear one.
+    """
+    rows = torch.linspace(0, len(probe) - 1, min(_CURVE_ROWS, len(probe))).round().long()
+    everyone = torch.arange(len(probe))
+
+    def cost(curve: tuple[float, float]) -> float:
+        path = linear_path(probe, even_nodes(count, probe.num_steps, *curve))
+        with torch.inference_mode():
+            end, _ = follow(probe, fit(probe, path, rows, rounds=1), everyone, start(probe, everyone))
+        found = float(probe.distance(end, everyone).square().mean().sqrt())
+        _LOG.info("anchors %s at %.4f", path.nodes, found)
+        return found
+
+    return min(_CURVES, key=cost)
 
 
 def _find_path(probe: Probe, count: int, nodes: Sequence[int]) -> dict[str, Any]:
