@@ -13,6 +13,7 @@ from protocol.methods import CACHES, FEWER_STEPS, PLACED
 
 Mode = Literal["soft", "hard"]
 _SLACK = 1e-9
+_TOLERATED_EXCESS = 0.02
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,9 @@ class Draft:
     parameters: dict[str, float] = field(default_factory=dict)
     nodes: tuple[int, ...] = ()
     distance: float | None = None
+    comparable: bool = True
+    """Whether the distance was measured at the compute granted: not if the method spent more in the mean, nor
+    if a hard run will refuse what a threshold, met in the mean, asks for."""
 
 
 @dataclass(frozen=True)
@@ -41,10 +45,14 @@ class Wanted:
 
 
 def best_draft(wanted: Wanted, methods: Sequence[str]) -> Draft:
-    """Of the methods allowed, the calibrated one that strays least; without calibration a safe default."""
+    """Of the methods allowed, the calibrated one that strays least; without calibration a safe default.
+
+    Drafts that are not comparable are only taken where no other is allowed.
+    """
     calibrated = [draft for name in methods if (draft := _calibrated(wanted, name)) is not None]
+    comparable = [draft for draft in calibrated if draft.comparable]
     if calibrated:
-        return min(calibrated, key=lambda draft: draft.distance or 0.0)
+        return min(comparable or calibrated, key=lambda draft: draft.distance or 0.0)
     return _default(wanted, methods)
 
 
@@ -81,7 +89,13 @@ def _calibrated(wanted: Wanted, method: str) -> Draft | None:
     way = (share - below.budget) / (above.budget - below.budget)
     parameters = {**below.parameters, below.dial: _between(below, above, way)}
     distance = below.distance + way * (above.distance - below.distance)
-    return replace(draft, evaluations=wanted.affordable, parameters=parameters, distance=distance)
+    return replace(
+        draft,
+        evaluations=wanted.affordable,
+        parameters=parameters,
+        distance=distance,
+        comparable=draft.comparable and _at(wanted, above).comparable,
+    )
 
 
 def _at(wanted: Wanted, point: CalibrationPoint) -> Draft:
@@ -96,6 +110,8 @@ def _at(wanted: Wanted, point: CalibrationPoint) -> Draft:
         parameters=point.parameters,
         nodes=point.nodes,
         distance=point.distance,
+        comparable=point.spent <= point.budget + _TOLERATED_EXCESS
+        and not (point.dial is not None and wanted.mode == "hard"),
     )
 
 

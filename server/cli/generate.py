@@ -154,6 +154,7 @@ def summary(job: Json, receipt: Json, files: list[Path]) -> list[str]:
             "budget",
             f"{receipt['budget']:.3g} asked, {receipt['granted']:.3g} granted, {receipt['spent']:.3g} spent",
         ),
+        ("plan", _plan(receipt)),
         (
             "compute",
             f"{receipt['tflops']:.4g} of {receipt['full_tflops']:.4g} TFLOPs"
@@ -162,6 +163,17 @@ def summary(job: Json, receipt: Json, files: list[Path]) -> list[str]:
         ("time", f"{receipt['wall_s']:.2f} s"),
     ]
     return lines + [f"  {name:<8} {text}" for name, text in rows]
+
+
+def _plan(receipt: Json) -> str:
+    """The method, and how far from the unabridged run it was measured to end."""
+    plans = [sample["plan"] for sample in receipt["samples"]]
+    plan = plans[0] if plans else {}
+    name = " + ".join(plan.get("methods", ())) or "unabridged"
+    expected = plan.get("expected_distance")
+    if expected is None:
+        return name if name == "unabridged" else f"{name}, not calibrated"
+    return f"{name}, {expected:.2g} from the unabridged run expected"
 
 
 def _say(text: str) -> None:

@@ -54,6 +54,21 @@ def test_the_method_that_strays_least() -> None:
     assert plan(calibrated(*TEACACHE, *AB2), 0.25).methods == ("ab2",)
 
 
+def test_who_spends_more_than_granted_is_not_compared() -> None:
+    """.1 at a mean of .31 is no match for .2 at .25; alone it is taken all the same."""
+    greedy = point("magcache", 0.25, 0.1, spent=0.31, parameters={"threshold": 0.2}, dial="threshold")
+    fair = point("static", 0.25, 0.2, nodes=(0, 3, 7, 12, 16, 20, 25))
+    assert plan(calibrated(greedy, fair), 0.25).methods == ("static",)
+    assert plan(calibrated(greedy), 0.25).methods == ("magcache",)
+
+
+def test_a_threshold_met_in_the_mean_is_not_compared_in_hard_mode() -> None:
+    entry = calibrated(*TEACACHE, point("static", 0.5, 0.3, nodes=tuple(range(0, 28, 2))))
+    assert plan(entry, 0.5).methods == ("teacache",)
+    assert plan(entry, {"fraction": 0.5, "mode": "hard"}).methods == ("static",)
+    assert plan(entry, {"fraction": 0.5, "mode": "hard", "methods": ["teacache"]}).methods == ("teacache",)
+
+
 def test_only_what_was_named() -> None:
     entry = calibrated(*TEACACHE, *SOFTCAP, *AB2)
     for method in ("teacache", "softcap", "ab2"):

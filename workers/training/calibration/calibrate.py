@@ -206,8 +206,11 @@ class _Session:
         return self._noted("softcap-paper", find)
 
     def _static(self) -> list[CalibrationPoint]:
-        searched = self._searched()
-        unsearched = {count: even_nodes(count, self._trial.steps) for count in self._counts(_UNSEARCHED)}
+        searched, steps = self._searched(), self._trial.steps
+        unsearched = {
+            count: respread(searched[min(searched, key=lambda known: abs(known - count))], count, steps)
+            for count in self._counts(_UNSEARCHED)
+        }
         found: list[CalibrationPoint] = []
         for count, nodes in sorted({**unsearched, **searched}.items()):
             found += self._noted(f"static-{count}", partial(self._placed, count, nodes))

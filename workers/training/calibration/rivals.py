@@ -124,9 +124,9 @@ def _dialled_point(trial: Trial, few: Trial, rival: Dialled, curve: _Curve, coun
 def reference_curve(few: Trial, fixed: Sequence[CalibrationPoint]) -> list[float]:
     """SoftCap's C(t): the mean cumulative share of full steps under a fixed, middling threshold."""
     point = fixed[len(fixed) // 2]
-    full = few.run(few.plan("fixed-threshold", few.steps, point.parameters)).full.float().mean(0)
+    full = few.run(few.plan("fixed-threshold", few.steps, point.parameters)).full.double().mean(0)
     cumulative = full.cumsum(0) / full.sum()
-    return [0.0, *cumulative.tolist()]
+    return [0.0, *cumulative.clamp(max=1.0).tolist()]
 
 
 def controlled_points(trial: Trial, fixed: Sequence[CalibrationPoint]) -> list[CalibrationPoint]:

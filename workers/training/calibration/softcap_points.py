@@ -13,6 +13,7 @@ from torch import Tensor
 
 from protocol.calibration import CalibrationPoint
 from protocol.drafts import even_nodes
+from protocol.plan import Plan
 from workers.training.calibration.difficulty import (
     Difficulty,
     features_of,
@@ -29,7 +30,9 @@ COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16)
 """Numbers of anchors that get a path. Above, linear forecasts between searched anchors are as good."""
 _DIFFICULTY_COUNT = 7
 """The path whose errors say how hard a prompt is."""
-_ROUNDS = 2
+_ROUNDS, _ROUNDS_SHORT = 2, 4
+_SHORT = 6
+"""Up to so many anchors a fit starts far from where it ends, and its rounds are cheap."""
 _FIT_ROWS, _FIT_ROWS_LONG = 48, 32
 _LONG = 10
 """From so many anchors on fewer rows are fitted to: the cost grows with their square."""
@@ -41,6 +44,7 @@ _CURVE_COUNTS = (5, 7)
 _CURVE_ROWS = 24
 _LOG = logging.getLogger(__name__)
 Mode = Literal["soft", "hard"]
+MODES: tuple[Mode, ...] = ("soft", "hard")
 
 
 @dataclass(frozen=True)
@@ -107,7 +111,8 @@ def _find_curve(probe: Probe, count: int) -> tuple[float, float]:
 def _find_path(probe: Probe, count: int, nodes: Sequence[int]) -> dict[str, Any]:
     size = _FIT_ROWS_LONG if count >= _LONG else _FIT_ROWS
     rows = torch.randperm(len(probe), generator=torch.Generator().manual_seed(count))[:size]
-    path = fit(probe, linear_path(probe, nodes), rows, rounds=_ROUNDS)
+    rounds = _ROUNDS_SHORT if count <= _SHORT else _ROUNDS
+    path = fit(probe, linear_path(probe, nodes), rows, rounds=rounds)
     everyone = torch.arange(len(probe))
     with torch.inference_mode():
         end, _ = follow(probe, path, everyone, start(probe, everyone))
@@ -115,33 +120,28 @@ def _find_path(probe: Probe, count: int, nodes: Sequence[int]) -> dict[str, Any]
 
 
 def policy_points(trial: Trial, fitted: Fitted, notebook: Notebook) -> list[CalibrationPoint]:
-    """A soft and a hard point for every grant from 1 to the longest path."""
-    allowance = int(_ALLOWANCE_SHARE * trial.steps)
-    modes: tuple[tuple[Mode, int], ...] = (("soft", allowance), ("hard", 0))
-    return [
-        _point(trial, fitted, notebook, (wanted, wanted + more), mode)
-        for wanted in range(1, max(fitted.paths) + 1)
-        for mode, more in modes
-    ]
+    """A soft and a hard point for every grant from 1 to the longest path that a policy makes full use of."""
+    points = []
+    for wanted in range(1, max(fitted.paths) + 1):
+        for mode in MODES:
+            policy = _policy(fitted, wanted, mode, int(_ALLOWANCE_SHARE * trial.steps))
+            if policy.spent <= wanted - 1:
+                continue  # the point below grants what this would spend
+            plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
+            measure = partial(_measured, trial, plan, mode)
+            entry = notebook.entry(f"softcap-{wanted}-{mode}", measure)
+            points.append(CalibrationPoint.model_validate(entry))
+    return points
 
 
-def _point(
-    trial: Trial, fitted: Fitted, notebook: Notebook, limits: tuple[int, int], mode: Mode
-) -> CalibrationPoint:
-    """The best policy of a grant, measured. A hard run takes one path, the longest it can pay.
-
-    Args:
-        limits: the grant, and what a single run may have.
-    """
-    wanted, most = limits
+def _policy(fitted: Fitted, wanted: int, mode: Mode, allowance: int) -> Policy:
+    """The best policy of a grant. A hard run takes one path, the longest it can pay."""
     errors = fitted.errors
-    if mode == "hard":
-        longest = max(count for count in errors if count <= wanted)
-        errors = {longest: errors[longest]}
-    policy = best_policy(errors, fitted.risk, wanted, most)
+    if mode == "soft":
+        return best_policy(errors, fitted.risk, wanted, wanted + allowance)
+    longest = max(count for count in errors if count <= wanted)
+    return best_policy({longest: errors[longest]}, fitted.risk, wanted, wanted)
 
-    def measure() -> Any:
-        plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
-        return trial.point(plan, mode=mode).model_dump(mode="json")
 
-    return CalibrationPoint.model_validate(notebook.entry(f"softcap-{wanted}-{mode}", measure))
+def _measured(trial: Trial, plan: Plan, mode: Mode) -> dict[str, Any]:
+    return trial.point(plan, mode=mode).model_dump(mode="json")
