@@ -6,6 +6,7 @@ risk. Over 20 steps 2 anchors are .1 of full compute, just what a soft run may g
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Sequence
 from typing import Any
@@ -88,13 +89,15 @@ def lines(result: Result) -> list[dict[str, Any]]:
 
 
 def risk_of(result: Result) -> float | None:
-    return result.samples[0].receipt.steps[-1].risk
+    """The log of what the lines show: thresholds are logs."""
+    shown = result.samples[0].receipt.steps[-1].risk
+    return None if shown is None else math.log(shown)
 
 
 def median_risk(model: Any, make: Any) -> float:
     """A threshold that some of these rows reach and others do not."""
     found = [risk_of(result) for result in run(model, make(1e9))]
-    return statistics.median(each for each in found if each is not None)
+    return statistics.median(each for each in found if each is not None) - 1e-9
 
 
 def assert_as_alone(model: Any, jobs: Sequence[Job], together: Sequence[Result]) -> None:

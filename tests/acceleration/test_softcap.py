@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import pytest
@@ -90,8 +91,8 @@ def test_the_risk_decides_the_path(first: float, second: float, branch: int) -> 
     lines = toy({**LADDER, "threshold_1": first, "threshold_2": second})
     assert fulls(lines) == list(NODES[branch])
     assert (lines[0].risk, lines[0].threshold) == (None, None)
-    assert {line.risk for line in lines[1:]} == {RISK}
-    assert {line.threshold for line in lines[1:]} == {second if branch == 2 else first}
+    assert {line.risk for line in lines[1:]} == {math.exp(RISK)}
+    assert {line.threshold for line in lines[1:]} == {math.exp(min(10, second if branch == 2 else first))}
 
 
 @pytest.mark.parametrize(("threshold", "later"), [(1.0, "risk"), (2.0, "schedule")])
@@ -144,7 +145,7 @@ def test_two_lanes_decide_by_the_first() -> None:
     """The other lane's risk is the offset, .25, and 1 that of both lanes together."""
     lines = toy({"path_0": 0, "path_1": 1, "threshold_1": 1.5}, lanes=2)
     assert fulls(lines) == list(NODES[1])
-    assert lines[1].risk == RISK
+    assert lines[1].risk == math.exp(RISK)
 
 
 def test_without_calibration_linear_forecasts_at_the_plan_s_nodes() -> None:
@@ -163,7 +164,7 @@ def test_the_first_evaluation_is_full_whatever_the_nodes() -> None:
 def test_embeddings_that_are_not_finite_still_have_a_finite_risk() -> None:
     """A receipt carries no NaN; that the sample failed is found at its end."""
     lines = toy({"path_0": 0, "path_1": 1, "threshold_1": 0.5}, tokens=float("nan") * TOKENS)
-    assert lines[1].risk == 1e30
+    assert lines[1].risk == math.exp(10)
 
 
 def test_without_a_choice_nothing_is_decided() -> None:

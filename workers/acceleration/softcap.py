@@ -10,6 +10,7 @@ measured in `docs/results/softcap.md`. The paper's own method is `softcap-paper`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import pairwise
 from typing import Self
@@ -29,6 +30,7 @@ _RISK, _BRANCH = "risk", "branch"
 _OUTPUTS = 4
 """Outputs of anchors that are kept, the most a gap is made of."""
 _NEVER = 1e9
+_MOST_SHOWN = 10.0
 
 
 class SoftCapConfig(MethodConfig):
@@ -38,7 +40,8 @@ class SoftCapConfig(MethodConfig):
         path_0: the path of calm prompts, a place in the calibration's table; -1: no calibration, the plan's
             nodes with linear forecasts.
         path_1, path_2: paths of more anchors; -1: none.
-        threshold_1, threshold_2: a risk at or above it takes that path. Lower spends more.
+        threshold_1, threshold_2: a risk at or above it takes that path. Lower spends more. They are logs, as
+            the fitted risk is; lines show both as the distance that stands for.
     """
 
     path_0: int = Field(-1, ge=-1)
@@ -133,7 +136,8 @@ class SoftCap(AnchoredCache[SoftCapConfig]):
 
     def _answer(self, sample: Sample) -> Go | Emit:
         risk, branch = sample.control.get(_RISK), int(sample.control.get(_BRANCH, 0))
-        threshold = None if risk is None else self._threshold(sample, branch)
+        threshold = None if risk is None else _as_distance(self._threshold(sample, branch))
+        risk = None if risk is None else _as_distance(risk)
         if sample.evaluation in self._nodes(sample):
             return self.full(sample, "risk" if branch else "schedule", risk=risk, threshold=threshold)
         return self.forecast(sample, "schedule", risk=risk, threshold=threshold)
@@ -182,3 +186,8 @@ class SoftCap(AnchoredCache[SoftCapConfig]):
             return
         row = path.weights[path.nodes.index(sample.evaluation)]
         sample.memory[_VELOCITY] = combine([anchor.output for anchor in sample.anchors[-len(row) :]], row)
+
+
+def _as_distance(risk: float) -> float:
+    """The relative distance a risk stands for; at most exp(10), so that a line can carry it."""
+    return math.exp(min(risk, _MOST_SHOWN))
