@@ -32,7 +32,7 @@ from unittest.mock import patch
 import torch
 from diffusers import FluxTransformer2DModel
 
-from benchmarks.mixed_budgets import RESULTS, machine, publish
+from benchmarks.reports import RESULTS, machine, publish
 from protocol.calibration import CALIBRATION_FILE, Calibration
 from protocol.drafts import even_nodes
 from protocol.plan import Plan

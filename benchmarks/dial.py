@@ -32,9 +32,9 @@ import torch
 from diffusers import FluxPipeline
 from numpy.typing import NDArray
 
-from benchmarks.mixed_budgets import RESULTS, machine, publish
 from benchmarks.quality_vs_compute.distances import latent_distance
 from benchmarks.quality_vs_compute.intervals import mean, ratio, tail_mean
+from benchmarks.reports import RESULTS, machine, publish
 from workers.engine import Engine, EngineSettings, Result
 from workers.models import Model, load
 from workers.training.scenes import Attributes, caption_of, unique_attributes

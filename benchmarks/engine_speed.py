@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import shlex
 import statistics
 import sys
@@ -32,6 +31,7 @@ from typing import Any
 import torch
 from diffusers import FluxPipeline
 
+from benchmarks.reports import cpu_name
 from workers.engine import Engine, Result, self_test
 from workers.models import Model, load
 
@@ -58,7 +58,7 @@ def main() -> None:
         "pairs": options.pairs,
         "threads": options.threads,
         "torch": torch.__version__,
-        "cpu": _cpu_name(),
+        "cpu": cpu_name(),
         "scenarios": scenarios,
         "passed": all(figure["passed"] for figure in scenarios),
     }
@@ -170,13 +170,6 @@ def _print_table(scenarios: list[dict[str, Any]]) -> None:
             f"{figure['scenario']:10}{figure['dtype']:10}{figure['seconds']:9.3f}{figure['diffusers_seconds']:13.3f}"
             f"{figure['ratio']:8.3f}{figure['limit']:7.2f}  {figure['bitwise_equal']}"
         )
-
-
-def _cpu_name() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0]} x {len(names)}" if names else platform.processor()
 
 
 def _options() -> argparse.Namespace:

@@ -14,8 +14,6 @@ float32, held-out captions, one seed a row. Nothing else may run on the cores me
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import shlex
 import statistics
 import sys
@@ -26,11 +24,11 @@ from typing import Any
 
 import torch
 
+from benchmarks.reports import RESULTS, machine, publish
 from workers.engine import Engine, Result
 from workers.models import Model, load
 from workers.training.scenes import caption_of, unique_attributes
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
 MIXED = (1.0, 0.9, 0.75, 0.6, 0.5, 0.35, 0.25, 0.2)
 SETS: dict[str, tuple[float, ...]] = {
     "all 1": (1.0,) * 8,
@@ -63,21 +61,6 @@ def main() -> None:
     }
     publish(report, as_markdown(report), None if options.smoke else options.out)
     sys.exit(0 if report["passed"] else 1)
-
-
-def machine() -> str:
-    """What the figures were taken on."""
-    return f"{platform.machine()}, Python {platform.python_version()}, torch {torch.__version__}, 1 thread"
-
-
-def publish(report: dict[str, Any], markdown: str, folder: Path | None) -> None:
-    """Write `<benchmark>.json` and `.md` into the folder, if there is one; print both, JSON last."""
-    if folder is not None:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{report['benchmark']}.json").write_text(json.dumps(report, indent=2) + "\n")
-        (folder / f"{report['benchmark']}.md").write_text(markdown)
-    print(markdown)
-    print(json.dumps(report))
 
 
 def bodies(model: Model, budgets: Sequence[float]) -> list[dict[str, Any]]:

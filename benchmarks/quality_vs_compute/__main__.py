@@ -31,7 +31,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from benchmarks.engine_speed import _cpu_name
 from benchmarks.quality_vs_compute import pairs as drawn
 from benchmarks.quality_vs_compute.arms import FULL, OURS, Arm, Scale, own_arms, peer_arms, references
 from benchmarks.quality_vs_compute.collect import Outcome, outcomes, shared_chunks
@@ -41,8 +40,8 @@ from benchmarks.quality_vs_compute.plot import draw
 from benchmarks.quality_vs_compute.report import aims, judged, ratios, rows, safety
 from benchmarks.quality_vs_compute.store import Store
 from benchmarks.quality_vs_compute.work import items, make_with, work
+from benchmarks.reports import RESULTS, machine
 
-RESULTS = Path(__file__).parents[2] / "docs" / "results"
 WORK = Path("~/.cache/rheostat/quality_vs_compute")
 SMOKE = Scale(pairs=2, rest_pairs=2, judge_pairs=2, ode_pairs=2, ode_steps=4, chunk=2, budgets=(0.35, 0.2))
 _SMOKE_METHODS, _SMOKE_PEERS = ("static",), 1
@@ -127,7 +126,7 @@ def assemble(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         "benchmark": "quality_vs_compute",
         "command": shlex.join(["python", "-m", "benchmarks.quality_vs_compute", *sys.argv[1:]]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
-        "machine": f"{_cpu_name()}, torch {torch.__version__}",
+        "machine": machine(),
         "model": entry.name,
         "digest": entry.digest,
         "calibration": entry.calibration,

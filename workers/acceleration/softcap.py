@@ -1,7 +1,7 @@
 """SoftCap as Rheostat runs it: placed anchors, fitted forecasts, and a budget that follows the prompt.
 
 What is the paper's: an observer whose risk is held against a threshold, a budget that is soft, forecasts
-between full evaluations. What is ours: the anchors stand along a curve chosen on the model's own prompts;
+between full evaluations. What is ours: the anchors stand where the outputs before say least of what follows;
 the forecasts' weights are fitted so that the run ends where the unabridged one does; and the risk is known
 before anything has run: how far runs of such a prompt stray, linear in its embeddings. Calm prompts take a
 path with fewer anchors, hard ones a path with more, at the mean that was granted. What each change gains is

@@ -20,6 +20,7 @@ from workers.models import Model, load
 from workers.models.loading import locate
 from workers.training.calibration import rivals, softcap_points
 from workers.training.calibration.notebook import Notebook, OutOfTime
+from workers.training.calibration.placement import Placement
 from workers.training.calibration.probe import Probe, make_probe
 from workers.training.calibration.schedules import hardest, respread, search_nodes
 from workers.training.calibration.tables import drift_scales, magcache_ratios, teacache_polynomial
@@ -206,18 +207,18 @@ class _Session:
         return self._noted("softcap-paper", find)
 
     def _static(self) -> list[CalibrationPoint]:
-        searched, steps = self._searched(), self._trial.steps
+        """At every number of anchors the better of a searched schedule, or its like, and the placed one."""
+        searched, steps, placement = self._searched(), self._trial.steps, Placement(self._probe)
         unsearched = {
             count: respread(searched[min(searched, key=lambda known: abs(known - count))], count, steps)
             for count in self._counts(_UNSEARCHED)
         }
         found: list[CalibrationPoint] = []
         for count, nodes in sorted({**unsearched, **searched}.items()):
-            found += self._noted(f"static-{count}", partial(self._placed, count, nodes))
+            schedules = {tuple(nodes), placement.place(count)}
+            find = partial(rivals.static_points, self._trial, self._few, count, schedules)
+            found += self._noted(f"static-{count}", find)
         return found
-
-    def _placed(self, count: int, nodes: Sequence[int]) -> list[CalibrationPoint]:
-        return [self._trial.point(self._trial.plan("static", count, {"order": 1.0}, nodes))]
 
     def _dialled(self, rival: rivals.Dialled) -> Callable[[], list[CalibrationPoint]]:
         def find() -> list[CalibrationPoint]:

@@ -14,6 +14,8 @@ _MAX_PATHS = 3
 _REACH = 2
 """Anchors below and above the grant that a run may have: soft mode's allowance pays two more of 28."""
 _TOLERANCE = 1e-6
+_RUINED = 0.15
+"""A run that turned into another picture counts as this: how far it turned says nothing about its path."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +24,7 @@ class Policy:
 
     Attributes:
         spent: mean number of anchors on the prompts.
-        error: root mean square of the relative L2 there.
+        error: root mean square of the relative L2 there, each at most `_RUINED`.
     """
 
     counts: tuple[int, ...]
@@ -31,20 +33,21 @@ class Policy:
     error: float
 
 
-def best_policy(errors: Mapping[int, Tensor], risk: Tensor, wanted: int, most: int) -> Policy:
+def best_policy(errors: Mapping[int, Tensor], risk: Tensor, wanted: int, allowance: float) -> Policy:
     """Of all choices of paths and thresholds that cost at most `wanted` in the mean, the one straying least.
 
     Args:
         errors: number of anchors -> relative L2 of each prompt on that path (B,).
         risk: (B,).
         wanted: the grant, in full evaluations.
-        most: what a single run may have.
+        allowance: what a single run may have above it.
 
     Raises:
         ValueError: no path is that short.
     """
-    usable = [count for count in sorted(errors) if wanted - _REACH <= count <= min(most, wanted + _REACH)]
-    usable = usable or [count for count in sorted(errors) if count <= wanted][-1:]
+    rising = sorted(errors)
+    usable = [count for count in rising if wanted - _REACH <= count <= wanted + min(allowance, _REACH)]
+    usable = usable or [count for count in rising if count <= wanted][-1:]
     found = [
         policy
         for size in range(1, _MAX_PATHS + 1)
@@ -53,13 +56,13 @@ def best_policy(errors: Mapping[int, Tensor], risk: Tensor, wanted: int, most: i
         if policy.spent <= wanted + _TOLERANCE
     ]
     if not found:
-        raise ValueError(f"no path of at most {wanted} anchors; there are {sorted(errors)}")
+        raise ValueError(f"no path of at most {wanted} anchors; there are {rising}")
     return min(found, key=lambda policy: policy.error)
 
 
 def _policies(errors: Mapping[int, Tensor], risk: Tensor, counts: Sequence[int]) -> list[Policy]:
     """These paths under every choice of quantiles as thresholds."""
-    table = torch.stack([errors[count] for count in counts], 1).double()
+    table = torch.stack([errors[count] for count in counts], 1).double().clamp(max=_RUINED)
     sizes = torch.tensor(counts, dtype=torch.float64)
     levels = torch.quantile(risk, torch.tensor(_QUANTILES, dtype=risk.dtype)).tolist()
     policies = []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -44,7 +44,9 @@ DIALLED = (
     Dialled("teacache", "threshold", 0.02, 3.0),
     Dialled("first-block-cache", "threshold", 0.02, 3.0, _grid(order=(0, 1), warmup=(0, 2), first=(1, 2))),
     Dialled("magcache", "threshold", 0.005, 3.0, _grid(max_skip=(3, 5, 9), retention=(0.1, 0.2))),
-    Dialled("speca", "threshold", 0.1, 60.0, _grid(order=(1, 2), max_skip=(4, 8), lagged=(0, 1))),
+    Dialled(
+        "speca", "threshold", 0.1, 60.0, _grid(order=(1, 2), min_skip=(1, 2), max_skip=(4, 8), lagged=(0, 1))
+    ),
     Dialled("fixed-threshold", "tau_0", 0.02, 0.95, _grid(order=(1, 2), warmup=(2, 3), d_max=(5, 8))),
 )
 STEPPED: Mapping[str, tuple[Mapping[str, float], ...]] = {
@@ -152,6 +154,15 @@ def stepped_points(trial: Trial, few: Trial, method: str, counts: Sequence[int])
             _, _, setting = min(payable, key=lambda row: row[1])
             points.append(trial.point(trial.plan(method, count, setting)))
     return points
+
+
+def static_points(
+    trial: Trial, few: Trial, count: int, schedules: Iterable[tuple[int, ...]]
+) -> list[CalibrationPoint]:
+    """One point: linear forecasts between the anchors of whichever schedule strays least."""
+    plans = [few.plan("static", count, {"order": 1.0}, nodes) for nodes in schedules]
+    plan = min(plans, key=lambda plan: float(few.run(plan).distance.mean()))
+    return [trial.point(plan)]
 
 
 def solver_points(
