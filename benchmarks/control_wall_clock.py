@@ -9,7 +9,9 @@ control  the seconds inside a cache's begin, at and end, forecasts included, in 
 
 Models, float32: flux-tiny at its own steps, alone and eight at once; and `wide`, randomly initialised, 19 +
 38 blocks, width 256, 256 latent tokens, 12 steps, whose calibration is made here: fixed paths with linear
-forecasts, whose choice is made and leads nowhere. It shows time, not quality. Nothing else may run meanwhile.
+forecasts, whose choice is made and leads nowhere. It shows time, not quality, and of SoftCap alone: a run
+takes a quarter of a minute. Nothing else may run meanwhile. Rows are kept in `--work`, and a run that is cut
+off goes on where it ended; after a change of code or calibration give another.
 
     python -m benchmarks.control_wall_clock --pairs 5
 """
@@ -25,6 +27,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -44,6 +47,7 @@ from workers.models import Model, load
 from workers.models.folder import digest_of
 from workers.sampling import flow_schedule
 from workers.training.calibration.multistep import linear_path
+from workers.training.calibration.notebook import Notebook
 from workers.training.calibration.probe import Probe
 from workers.training.scenes import caption_of, unique_attributes
 
@@ -54,20 +58,21 @@ CONTROL_METHODS = ("softcap", "softcap-paper", "teacache", "first-block-cache", 
 CONTROL_BUDGET = 0.5
 WIDE, WIDE_STEPS, WIDE_SIDE = "wide", 12, 128
 CAPTION_SEED, FIRST_SEED = 41, 60_000
+WORK = Path("~/.cache/rheostat/control_wall_clock")
 
 
 def main() -> None:
     options = _options()
     torch.set_num_threads(1)
     pairs = 1 if options.smoke else options.pairs
-    arms = list(itertools.product(CLOCK_METHODS, CLOCK_LIMITS))
     clocks, controls = [], []
     with tempfile.TemporaryDirectory() as folder:
+        work = Path(folder) if options.smoke else options.work.expanduser()
         for name in options.models:
             model = load(build_wide(Path(folder) / WIDE) if name == WIDE else name, dtype="float32")
-            for batch in (1, 8) if name != WIDE else (1,):
-                clocks += [wall_clock(model, batch, pairs, *arm) for arm in arms]
-            controls += [control_cost(model, method, pairs) for method in CONTROL_METHODS]
+            notebook = Notebook(work / f"{name}-{pairs}")
+            clocks += _clocks(model, pairs, notebook)
+            controls += _controls(model, pairs, notebook)
     report = {
         "benchmark": "control_wall_clock",
         "command": shlex.join(["python", "-m", "benchmarks.control_wall_clock", *sys.argv[1:]]),
@@ -80,6 +85,23 @@ def main() -> None:
     }
     publish(report, as_markdown(report), None if options.smoke else options.out)
     sys.exit(0 if report["passed"] else 1)
+
+
+def _clocks(model: Model, pairs: int, notebook: Notebook) -> list[dict[str, Any]]:
+    batches, methods = ((1,), ("softcap",)) if model.name == WIDE else ((1, 8), CLOCK_METHODS)
+    return [
+        notebook.entry(
+            f"clock-{batch}-{method}-{budget:g}", partial(wall_clock, model, batch, pairs, method, budget)
+        )
+        for batch, method, budget in itertools.product(batches, methods, CLOCK_LIMITS)
+    ]
+
+
+def _controls(model: Model, pairs: int, notebook: Notebook) -> list[dict[str, Any]]:
+    methods = ("softcap", "softcap-paper") if model.name == WIDE else CONTROL_METHODS
+    return [
+        notebook.entry(f"control-{method}", partial(control_cost, model, method, pairs)) for method in methods
+    ]
 
 
 def build_wide(folder: Path) -> Path:
@@ -290,6 +312,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--models", nargs="+", default=["flux-tiny", WIDE])
     parser.add_argument("--pairs", type=int, default=5)
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--work", type=Path, default=WORK)
     parser.add_argument("--smoke", action="store_true", help="one pair, nothing written")
     return parser.parse_args()
 
