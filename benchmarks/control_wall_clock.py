@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import json
 import shlex
 import statistics
 import sys
@@ -33,22 +32,15 @@ from typing import Any
 from unittest.mock import patch
 
 import torch
-from diffusers import FluxTransformer2DModel
 
 from benchmarks.reports import RESULTS, machine, publish
-from protocol.calibration import CALIBRATION_FILE, Calibration
-from protocol.drafts import even_nodes
+from benchmarks.wide_flux import STEPS, build_wide
 from protocol.plan import Plan
-from tests.plugins.flux import FluxRecipe, build_flux
 from workers.acceleration import Methods
-from workers.core import Stack, condition_features
+from workers.core import Stack
 from workers.engine import Engine, Result
 from workers.models import Model, load
-from workers.models.folder import digest_of
-from workers.sampling import flow_schedule
-from workers.training.calibration.multistep import linear_path
 from workers.training.calibration.notebook import Notebook
-from workers.training.calibration.probe import Probe
 from workers.training.scenes import caption_of, unique_attributes
 
 CLOCK_LIMITS = {0.5: 0.55, 0.25: 0.30}
@@ -56,7 +48,7 @@ CLOCK_METHODS = ("softcap", "softcap-paper", "static")
 CONTROL_LIMITS = {"flux-tiny": 0.03, "wide": 0.01}
 CONTROL_METHODS = ("softcap", "softcap-paper", "teacache", "first-block-cache", "speca")
 CONTROL_BUDGET = 0.5
-WIDE, WIDE_STEPS, WIDE_SIDE = "wide", 12, 128
+WIDE = "wide"
 CAPTION_SEED, FIRST_SEED = 41, 60_000
 WORK = Path("~/.cache/rheostat/control_wall_clock")
 
@@ -69,7 +61,9 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder) if options.smoke else options.work.expanduser()
         for name in options.models:
-            model = load(build_wide(Path(folder) / WIDE) if name == WIDE else name, dtype="float32")
+            model = load(
+                build_wide(Path(folder) / WIDE, CLOCK_LIMITS) if name == WIDE else name, dtype="float32"
+            )
             notebook = Notebook(work / f"{name}-{pairs}")
             clocks += _clocks(model, pairs, notebook)
             controls += _controls(model, pairs, notebook)
@@ -78,7 +72,7 @@ def main() -> None:
         "command": shlex.join(["python", "-m", "benchmarks.control_wall_clock", *sys.argv[1:]]),
         "machine": machine(),
         "pairs": pairs,
-        "wide_steps": WIDE_STEPS,
+        "wide_steps": STEPS,
         "clocks": clocks,
         "controls": controls,
         "passed": all(row["passed"] for row in [*clocks, *controls]),
@@ -102,50 +96,6 @@ def _controls(model: Model, pairs: int, notebook: Notebook) -> list[dict[str, An
     return [
         notebook.entry(f"control-{method}", partial(control_cost, model, method, pairs)) for method in methods
     ]
-
-
-def build_wide(folder: Path) -> Path:
-    """FLUX of 19 + 38 blocks with a tiny autoencoder and tiny text encoders, and a calibration for timing."""
-    defaults = {"width": WIDE_SIDE, "height": WIDE_SIDE, "num_inference_steps": WIDE_STEPS}
-    recipe = FluxRecipe(settings={"defaults": defaults})
-    build_flux(folder, recipe)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        transformer = FluxTransformer2DModel(
-            in_channels=4 * recipe.latent_channels,
-            num_layers=19,
-            num_single_layers=38,
-            attention_head_dim=32,
-            num_attention_heads=8,
-            joint_attention_dim=32,
-            pooled_projection_dim=32,
-            guidance_embeds=False,
-            axes_dims_rope=(8, 12, 12),
-        )
-    transformer.save_pretrained(folder / "transformer")
-    calibration = _linear_calibration(load(folder, dtype="float32"), digest_of(folder))
-    (folder / CALIBRATION_FILE).write_text(calibration.model_dump_json())
-    return folder
-
-
-def _linear_calibration(model: Model, digest: str) -> Calibration:
-    """SoftCap on evenly spread anchors, linear between, at every budget timed; its choice changes nothing."""
-    grid, nothing = model.grid(WIDE_SIDE, WIDE_SIDE), torch.empty(0)
-    schedule = flow_schedule(model.scheduler_config, WIDE_STEPS, grid.num_tokens)
-    probe = Probe(model.network, grid, schedule, (), (), nothing, nothing, nothing)
-    counts = [round(budget * WIDE_STEPS) for budget in CLOCK_LIMITS]
-    paths = [linear_path(probe, even_nodes(count, WIDE_STEPS)).velocities(probe) for count in counts]
-    features = condition_features(model.encode("", None).tensors).shape[1]
-    table = {"paths": paths, "weights": [1.0] * features}
-    shared = {"method": "softcap", "steps": WIDE_STEPS, "distance": 0.0, "tail": 0.0}
-    points = [
-        {**shared, "budget": each, "spent": each}
-        | {"parameters": {"path_0": place, "path_1": place, "threshold_1": 0.0}}
-        for place, each in enumerate(CLOCK_LIMITS)
-    ]
-    found = {"digest": digest, "created": 0, "model_created": 0, "num_inference_steps": WIDE_STEPS}
-    found |= {"settings": {}, "points": points, "tables": {"softcap": table}}
-    return Calibration.model_validate_json(json.dumps(found))
 
 
 def bodies(model: Model, first: int, count: int, budget: float, method: str | None) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from workers.engine import Engine
 from workers.models import load
 from workers.training.calibration.calibrate import calibrate
 
+pytestmark = pytest.mark.timeout(180)  # a whole calibration, the smallest there is, takes half a minute
 METHODS = ("softcap", "static", "teacache", "steps")
 STEPS = 4
 
