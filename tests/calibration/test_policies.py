@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from workers.training.calibration.policies import best_policy
+from workers.training.calibration.policies import best_policy, pays
 
 RISK = torch.arange(10, dtype=torch.float64)
 HARD = RISK >= 5
@@ -58,3 +58,11 @@ def test_one_ruined_run_does_not_decide() -> None:
     ruined = usual[5].clone()
     ruined[3] = 0.9
     assert best_policy({5: ruined, 6: usual[6]}, RISK, wanted=6, allowance=0).counts == (5,)
+
+
+def test_a_policy_pays_below_the_line_between_single_paths() -> None:
+    """Between .06 at .2 and .02 at .3 the line is at .05 where .225 is spent."""
+    single = [(0.1, 0.2), (0.2, 0.06), (0.3, 0.02)]
+    assert pays(0.225, 0.049, single)
+    assert not pays(0.225, 0.051, single)
+    assert not pays(0.2, 0.06, single)

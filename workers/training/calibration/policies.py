@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -58,6 +59,17 @@ def best_policy(errors: Mapping[int, Tensor], risk: Tensor, wanted: int, allowan
     if not found:
         raise ValueError(f"no path of at most {wanted} anchors; there are {rising}")
     return min(found, key=lambda policy: policy.error)
+
+
+def pays(spent: float, distance: float, single: Sequence[tuple[float, float]]) -> bool:
+    """Whether a policy strays less than single paths would, set between those around what it spends.
+
+    Args:
+        spent, distance: the policy's, means.
+        single: (spent, distance) of single paths, rising.
+    """
+    places, distances = zip(*single, strict=True)
+    return distance < float(np.interp(spent, places, distances))
 
 
 def _policies(errors: Mapping[int, Tensor], risk: Tensor, counts: Sequence[int]) -> list[Policy]:

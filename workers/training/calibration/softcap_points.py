@@ -21,7 +21,7 @@ from workers.training.calibration.difficulty import (
 from workers.training.calibration.multistep import Path, fit, follow, linear_path, start
 from workers.training.calibration.notebook import Notebook
 from workers.training.calibration.placement import Placement
-from workers.training.calibration.policies import Policy, best_policy
+from workers.training.calibration.policies import Policy, best_policy, pays
 from workers.training.calibration.probe import Probe
 from workers.training.calibration.trial import Trial
 
@@ -37,7 +37,6 @@ _LONG = 10
 """From so many anchors on fewer rows are fitted to: the cost grows with their square."""
 _ALLOWANCE_SHARE = 0.1
 Mode = Literal["soft", "hard"]
-MODES: tuple[Mode, ...] = ("soft", "hard")
 
 
 @dataclass(frozen=True)
@@ -94,27 +93,29 @@ def _find_path(probe: Probe, placement: Placement, count: int) -> dict[str, Any]
 
 
 def policy_points(trial: Trial, fitted: Fitted, notebook: Notebook) -> list[CalibrationPoint]:
-    """A soft and a hard point for every grant from 1 to the longest path that a policy makes full use of."""
-    points = []
-    for wanted in range(1, max(fitted.paths) + 1):
-        for mode in MODES:
-            policy = _policy(fitted, wanted, mode, _ALLOWANCE_SHARE * trial.steps)
-            if policy.spent <= wanted - 1:
-                continue  # the point below grants what this would spend
-            plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
-            measure = partial(_measured, trial, plan, mode)
-            entry = notebook.entry(f"softcap-{wanted}-{mode}", measure)
-            points.append(CalibrationPoint.model_validate(entry))
-    return points
+    """A soft and a hard point for every grant from 1 to the longest path that a policy makes full use of.
 
+    A hard run takes one path, the longest it can pay. So does a soft one, unless on the trial's prompts, to
+    which nothing was fitted, its policy strays less than single paths do at the same mean.
+    """
 
-def _policy(fitted: Fitted, wanted: int, mode: Mode, allowance: float) -> Policy:
-    """The best policy of a grant. A hard run takes one path, the longest it can pay."""
+    def point(name: str, wanted: int, policy: Policy, mode: Mode) -> CalibrationPoint:
+        plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
+        entry = notebook.entry(f"softcap-{wanted}-{name}", partial(_measured, trial, plan, mode))
+        return CalibrationPoint.model_validate(entry)
+
     errors = fitted.errors
-    if mode == "soft":
-        return best_policy(errors, fitted.risk, wanted, allowance)
-    longest = max(count for count in errors if count <= wanted)
-    return best_policy({longest: errors[longest]}, fitted.risk, wanted, 0.0)
+    single = {count: best_policy({count: errors[count]}, fitted.risk, count, 0.0) for count in errors}
+    points = [point("hard", count, policy, "hard") for count, policy in single.items()]
+    known = [(each.spent, each.distance) for each in points]
+    for wanted in range(1, max(single) + 1):
+        policy = best_policy(errors, fitted.risk, wanted, _ALLOWANCE_SHARE * trial.steps)
+        adaptive = point("soft", wanted, policy, "soft")
+        if policy.spent > wanted - 1 and pays(adaptive.spent, adaptive.distance, known):
+            points.append(adaptive)
+        elif wanted in single:
+            points.append(point("single", wanted, single[wanted], "soft"))
+    return points
 
 
 def _measured(trial: Trial, plan: Plan, mode: Mode) -> dict[str, Any]:
