@@ -1,8 +1,9 @@
-"""The artifact store: pictures and receipts as files that gateways and workers share.
+"""The artifact store: pictures, clips and receipts as files that gateways and workers share.
 
 Any place fsspec knows will do: a folder (the default) or, with the matching driver installed,
-`s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}`: a reader
-can tell a damaged file, and a job's files go by prefix. Bytes are stored before the commit that names them.
+`s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}` and, for
+stills of a video, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's files go by
+prefix. Bytes are stored before the commit that names them.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import os
 import secrets
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, TypeVar
 
@@ -20,7 +22,7 @@ from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
 from protocol.errors import Gone, NotFound, Unavailable
-from protocol.events import Artifact
+from protocol.events import Artifact, Clip, StillName, Variant
 from protocol.receipts import Receipt
 from protocol.records import JobKey
 
@@ -36,6 +38,17 @@ EXTENSIONS = {
 NONCE_FILE = ".rheostat-nonce"
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Still:
+    """A still of a video before it is stored."""
+
+    name: StillName
+    data: bytes
+    media_type: str
+    width: int
+    height: int
 
 
 class NonceKeeper(Protocol):
@@ -57,13 +70,34 @@ class ArtifactStore:
         self._local = isinstance(self._fs, LocalFileSystem)
 
     async def put(  # noqa: PLR0917 - an artifact is all of these
-        self, key: JobKey, attempt: int, index: int, data: bytes, media_type: str, seed: int
+        self,
+        key: JobKey,
+        attempt: int,
+        index: int,
+        data: bytes,
+        media_type: str,
+        seed: int,
+        clip: Clip | None = None,
     ) -> Artifact:
         """Store the `index`-th result of an attempt, durably where the store is a folder."""
-        digest = hashlib.sha256(data).hexdigest()
-        path = f"{_prefix(key)}/{attempt}/{index}-{digest}.{EXTENSIONS[media_type]}"
-        await self._in_thread(lambda: self._write(path, data))
-        return Artifact(path=path, media_type=media_type, bytes=len(data), sha256=digest, seed=seed)
+        path, digest = await self._put(key, attempt, str(index), data, media_type)
+        return Artifact(
+            path=path, media_type=media_type, bytes=len(data), sha256=digest, seed=seed, clip=clip
+        )
+
+    async def put_still(self, key: JobKey, attempt: int, index: int, still: Still) -> Variant:
+        """Store a still of the `index`-th result, a video."""
+        name = f"{index}-{still.name}"
+        path, digest = await self._put(key, attempt, name, still.data, still.media_type)
+        return Variant(
+            name=still.name,
+            path=path,
+            media_type=still.media_type,
+            bytes=len(still.data),
+            sha256=digest,
+            width=still.width,
+            height=still.height,
+        )
 
     async def put_receipt(self, key: JobKey, attempt: int, receipt: Receipt) -> str:
         """Store the whole receipt; returns its path."""
@@ -108,6 +142,15 @@ class ArtifactStore:
                 "this artifact store is not the one the other gateways and workers of this Redis use",
                 code="artifacts_not_shared",
             )
+
+    async def _put(
+        self, key: JobKey, attempt: int, name: str, data: bytes, media_type: str
+    ) -> tuple[str, str]:
+        """Store the bytes; their path and sha256."""
+        digest = hashlib.sha256(data).hexdigest()
+        path = f"{_prefix(key)}/{attempt}/{name}-{digest}.{EXTENSIONS[media_type]}"
+        await self._in_thread(lambda: self._write(path, data))
+        return path, digest
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         return await asyncio.to_thread(work)

@@ -27,6 +27,17 @@ class SizeLimits(_Frozen):
     max_pixels: int
 
 
+class FrameLimits(_Frozen):
+    """Legal numbers of frames of a video: 1, 1 + `multiple`, 1 + 2 * `multiple` and so on to `max_frames`."""
+
+    multiple: int
+    max_frames: int
+
+    @property
+    def legal(self) -> range:
+        return range(1, self.max_frames + 1, self.multiple)
+
+
 class InputDefaults(_Frozen):
     """What a request gets where it is silent."""
 
@@ -40,10 +51,12 @@ class InputDefaults(_Frozen):
 class CatalogEntry(_Frozen):
     """One served model.
 
+    `frames` and `fps`, the frames that make a second, are there if `modality` is "video".
     `input_fields` are the fields of the native `input` this model takes, `methods` what a budget may name.
-    `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices. The last measured
-    speed is `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points`
-    come from.
+    `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices; `always_guided`
+    that true guidance needs no negative prompt, an absent one being the empty one. The last measured speed is
+    `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points` come
+    from.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
@@ -53,6 +66,8 @@ class CatalogEntry(_Frozen):
     dtype: str
     shapes: ModelShapes
     sizes: SizeLimits
+    frames: FrameLimits | None = None
+    fps: float | None = None
     defaults: InputDefaults
     max_steps: int = 1_000
     max_samples: int = 16
@@ -64,6 +79,7 @@ class CatalogEntry(_Frozen):
     points: tuple[CalibrationPoint, ...] = ()
     tflops_per_second: float = 0.0
     created: int = 0
+    always_guided: bool = False
 
     @property
     def calibrated_budgets(self) -> tuple[float, ...]:

@@ -15,14 +15,44 @@ class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
+StillName = Literal["thumbnail", "spritesheet"]
+
+
+class Variant(_Event):
+    """A still made of a video: its thumbnail, or a spritesheet of its frames. Sizes in pixels."""
+
+    name: StillName
+    path: str
+    media_type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
+class Clip(_Event):
+    """What a stored video plays: `frames` of `width` x `height` pixels, `fps` of them a second."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    variants: tuple[Variant, ...] = ()
+
+    @property
+    def duration_s(self) -> float:
+        return self.frames / self.fps
+
+
 class Artifact(_Event):
-    """A stored result. `path` is its place in the artifact store."""
+    """A stored result. `path` is its place in the artifact store; `clip` is there if it is a video."""
 
     path: str
     media_type: str
     bytes: int
     sha256: str
     seed: int
+    clip: Clip | None = None
 
 
 class Queued(_Event):

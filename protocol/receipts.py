@@ -61,8 +61,21 @@ class PlanSummary(_Frozen):
     expected_distance: float | None = None
 
 
+class Output(_Frozen):
+    """What a sample came to, by its content's hash. The last three only of a video."""
+
+    media_type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+    frames: int | None = None
+    fps: float | None = None
+    duration_s: float | None = None
+
+
 class SampleReceipt(_Frozen):
-    """One sample's account. `granted` and `spent` in TFLOPs of the denoiser."""
+    """One sample's account. `granted` and `spent` in TFLOPs of the denoiser; `output` once it is stored."""
 
     seed: int
     granted: float
@@ -70,6 +83,7 @@ class SampleReceipt(_Frozen):
     nfe: int
     plan: PlanSummary
     steps: tuple[StepLine, ...] = ()
+    output: Output | None = None
 
 
 class Totals(_Frozen):

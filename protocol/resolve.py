@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 from pydantic import JsonValue
 
-from protocol.catalog import CatalogEntry, SizeLimits
+from protocol.catalog import CatalogEntry, FrameLimits, SizeLimits
 from protocol.errors import InvalidRequest
 from protocol.jobs import MAX_SEED, GenerationInput, GenerationRequest
 
@@ -29,6 +29,8 @@ def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationReques
     width = given.width if given.width is not None else entry.defaults.width
     height = given.height if given.height is not None else entry.defaults.height
     _check_size(width, height, entry.sizes)
+    num_frames = given.num_frames or entry.defaults.num_frames
+    _check_frames(num_frames, entry.frames)
     steps = given.num_inference_steps or entry.defaults.num_inference_steps
     _check_range("input.num_inference_steps", steps, 1, entry.max_steps)
     _check_range("input.n", given.n, 1, entry.max_samples)
@@ -39,7 +41,7 @@ def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationReques
             "height": height,
             "num_inference_steps": steps,
             "guidance_scale": _guidance(given, entry),
-            "num_frames": given.num_frames or entry.defaults.num_frames,
+            "num_frames": num_frames,
             "seed": given.seed if given.seed is not None else draw_seed(given.n),
         }
     )
@@ -54,15 +56,20 @@ def draw_seed(samples: int) -> int:
 def lanes(request: GenerationRequest, entry: CatalogEntry) -> int:
     """How many rows a sample needs at each evaluation: 2 under true classifier-free guidance, else 1.
 
-    An embedded guidance is a network input; true guidance needs a negative prompt.
+    An embedded guidance is a network input; true guidance needs a negative prompt, unless the model is always
+    guided.
     """
     scale = request.input.guidance_scale
-    guided = not entry.embedded_guidance and request.input.negative_prompt is not None
+    guided = not entry.embedded_guidance and _has_negative(request.input, entry)
     return 2 if guided and scale is not None and scale > 1.0 else 1
 
 
+def _has_negative(given: GenerationInput, entry: CatalogEntry) -> bool:
+    return given.negative_prompt is not None or entry.always_guided
+
+
 def _guidance(given: GenerationInput, entry: CatalogEntry) -> float | None:
-    unused = not entry.embedded_guidance and given.negative_prompt is None
+    unused = not entry.embedded_guidance and not _has_negative(given, entry)
     if given.guidance_scale is not None or unused:
         return given.guidance_scale
     return entry.defaults.guidance_scale
@@ -73,7 +80,8 @@ def _check_guidance(given: GenerationInput, entry: CatalogEntry) -> None:
         raise InvalidRequest(
             f"{entry.name} is guidance-distilled and takes no negative_prompt", param="input.negative_prompt"
         )
-    if not entry.embedded_guidance and given.guidance_scale is not None and given.negative_prompt is None:
+    unused = not entry.embedded_guidance and not _has_negative(given, entry)
+    if given.guidance_scale is not None and unused:
         raise InvalidRequest(
             f"{entry.name} uses guidance_scale only together with negative_prompt",
             param="input.guidance_scale",
@@ -115,6 +123,20 @@ def _check_size(width: int, height: int, sizes: SizeLimits) -> None:
             f"width x height must be at most {sizes.max_pixels} pixels",
             param="input.width",
             details={"allowed": {"max_pixels": sizes.max_pixels}},
+        )
+
+
+def _check_frames(num_frames: int | None, frames: FrameLimits | None) -> None:
+    if frames is None or num_frames is None:
+        return
+    _check_range("input.num_frames", num_frames, 1, frames.max_frames)
+    beyond = (num_frames - 1) % frames.multiple
+    if beyond:
+        around = (num_frames - beyond, num_frames - beyond + frames.multiple)
+        raise InvalidRequest(
+            f"num_frames must be 1 more than a multiple of {frames.multiple}",
+            param="input.num_frames",
+            details={"allowed": [count for count in around if count <= frames.max_frames]},
         )
 
 

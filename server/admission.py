@@ -113,12 +113,13 @@ class Admission:
     async def quote(self, request: GenerationRequest, caller: Caller) -> Quote:
         """Price and plan the request; changes nothing."""
         _refuse_what_is_to_come(request)
-        entry = await self._entry(request.model)
+        entry = await self.entry(request.model)
         caller.require_model(entry.name)
         resolved = resolve(request, entry)
         return Quote(resolved, entry, price(entry, resolved), make_plan(resolved, entry))
 
-    async def _entry(self, model: str) -> CatalogEntry:
+    async def entry(self, model: str) -> CatalogEntry:
+        """The model of this name; raises InvalidRequest, code `unknown_model`, if there is none."""
         entry = await self._catalog.get(model)
         if entry is None:
             known: list[JsonValue] = [entry.name for entry in await self._catalog.all()]

@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 
 from protocol.errors import ErrorInfo
-from protocol.events import Artifact, Completed, Event, encode_event
+from protocol.events import Artifact, Completed, Event, StillName, Variant, encode_event
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobKey, JobRecord
 from protocol.states import JobStatus
@@ -25,6 +25,31 @@ class ArtifactAnswer(_Answer):
     bytes: int
     sha256: str
     seed: int
+
+
+class StillAnswer(_Answer):
+    """A thumbnail or spritesheet; sizes in pixels."""
+
+    url: str
+    media_type: str
+    bytes: int
+    sha256: str
+    width: int
+    height: int
+
+
+class VideoArtifactAnswer(ArtifactAnswer):
+    """A video with what it plays and its stills by name."""
+
+    width: int
+    height: int
+    frames: int
+    fps: float
+    duration_s: float
+    variants: dict[StillName, StillAnswer]
+
+
+AnyArtifactAnswer = VideoArtifactAnswer | ArtifactAnswer
 
 
 class Progress(_Answer):
@@ -55,7 +80,7 @@ class GenerationAnswer(_Answer):
     completed_at: int | None
     progress: Progress
     compute: Totals | Grant
-    artifacts: tuple[ArtifactAnswer, ...]
+    artifacts: tuple[AnyArtifactAnswer, ...]
     error: ErrorInfo | None
     attempts: int
     cancel_requested: bool
@@ -83,7 +108,7 @@ class _CompletedAnswer(_Answer):
     """The `completed` event with URLs where the stored event has paths."""
 
     type: Literal["completed"] = "completed"
-    artifacts: tuple[ArtifactAnswer, ...]
+    artifacts: tuple[AnyArtifactAnswer, ...]
     compute: Totals
 
 
@@ -97,16 +122,28 @@ class Presenter:
     def status_url(self, key: JobKey) -> str:
         return f"{self._base}/v1/generations/{key.id}"
 
-    def artifacts(self, key: JobKey, stored: tuple[Artifact, ...]) -> tuple[ArtifactAnswer, ...]:
-        return tuple(
-            ArtifactAnswer(
-                url=self._base + self._signer.path(key, index),
-                media_type=artifact.media_type,
-                bytes=artifact.bytes,
-                sha256=artifact.sha256,
-                seed=artifact.seed,
-            )
-            for index, artifact in enumerate(stored)
+    def artifacts(self, key: JobKey, stored: tuple[Artifact, ...]) -> tuple[AnyArtifactAnswer, ...]:
+        return tuple(self._artifact(key, index, artifact) for index, artifact in enumerate(stored))
+
+    def _artifact(self, key: JobKey, index: int, artifact: Artifact) -> AnyArtifactAnswer:
+        url, clip = self._base + self._signer.path(key, index), artifact.clip
+        shown = ArtifactAnswer(
+            url=url,
+            media_type=artifact.media_type,
+            bytes=artifact.bytes,
+            sha256=artifact.sha256,
+            seed=artifact.seed,
+        )
+        if clip is None:
+            return shown
+        return VideoArtifactAnswer(
+            **dict(shown),
+            width=clip.width,
+            height=clip.height,
+            frames=clip.frames,
+            fps=clip.fps,
+            duration_s=clip.duration_s,
+            variants={variant.name: _still(url, variant) for variant in clip.variants},
         )
 
     def job(self, record: JobRecord) -> GenerationAnswer:
@@ -137,6 +174,12 @@ class Presenter:
             return encode_event(event)
         shown = _CompletedAnswer(artifacts=self.artifacts(key, event.artifacts), compute=event.compute)
         return shown.model_dump_json().encode()
+
+
+def _still(url: str, variant: Variant) -> StillAnswer:
+    """A still under its video's link, whose signature holds for both."""
+    shown = variant.model_dump(include={"media_type", "bytes", "sha256", "width", "height"})
+    return StillAnswer(url=f"{url}&variant={variant.name}", **shown)
 
 
 def _grant(record: JobRecord) -> Grant:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, JsonValue, ValidationError
@@ -11,10 +11,12 @@ from pydantic_core import ErrorDetails
 from starlette.requests import ClientDisconnect, Request
 
 from protocol.errors import BadRequest, BodyTooLarge, InvalidRequest, UnsupportedMediaType
-from server import strict_json
+from server import forms, strict_json
 from server.settings import ServerSettings
 
 Model = TypeVar("Model", bound=BaseModel)
+FormReader = Callable[[bytes, str], Any]
+"""From a form's body and its content type to the tree that JSON would give."""
 
 _LIMITS = {
     "ge": "min",
@@ -37,10 +39,27 @@ async def read_model(request: Request, model: type[Model], settings: ServerSetti
     return validate(model, strict_json.parse(body))
 
 
-def require_json(request: Request) -> None:
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+async def read_json_or_form(
+    request: Request, model: type[Model], settings: ServerSettings, read_form: FormReader
+) -> Model:
+    """The request's body as a `model`, whichever of the two it is; raises as `read_model` does."""
+    if _media_type(request) not in (forms.MULTIPART, forms.URLENCODED):
+        require_json(request, forms.MULTIPART, forms.URLENCODED)
+        return await read_model(request, model, settings)
+    body = await read_body(request, settings)
+    return validate(model, read_form(body, request.headers["content-type"]))
+
+
+def require_json(request: Request, *others: str) -> None:
+    """Refuse what is not JSON; `others` are named in the refusal because they would do as well."""
+    media_type = _media_type(request)
     if media_type != "application/json" and not media_type.endswith("+json"):
-        raise UnsupportedMediaType("send application/json", details={"allowed": ["application/json"]})
+        allowed = ["application/json", *others]
+        raise UnsupportedMediaType(f"send {' or '.join(allowed)}", details={"allowed": [*allowed]})
+
+
+def _media_type(request: Request) -> str:
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def read_body(request: Request, settings: ServerSettings) -> bytes:

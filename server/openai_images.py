@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import base64
-import re
 from collections.abc import Sequence
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import JsonValue, field_validator
 
 from protocol.catalog import CatalogEntry
-from protocol.errors import InvalidRequest, RheostatError
 from protocol.events import Completed
-from protocol.jobs import GenerationRequest, Prompt
+from protocol.jobs import GenerationRequest
 from protocol.receipts import Totals
 from protocol.text import CleanText
 from server.answers import ArtifactAnswer
-from server.body import validate
+from server.openai_requests import OpenAIRequest
 
 Quality = Literal["low", "medium", "high", "xhigh", "max", "auto", "standard", "hd"]
 
@@ -33,24 +31,15 @@ BUDGETS: dict[str, float] = {
 RESOLVED = {"auto": "high", "standard": "medium", "hd": "high"}
 """What a quality is called in the answer, where that is not its own name."""
 
-_SIZE = re.compile(r"([0-9]{1,5})x([0-9]{1,5})", re.ASCII)
-_INPUT_FIELDS = ("prompt", "negative_prompt", "num_inference_steps", "guidance_scale", "seed")
-_JOB_FIELDS = ("deadline_s", "on_deadline", "priority", "metadata")
 
-
-class ImageRequest(BaseModel):
+class ImageRequest(OpenAIRequest):
     """The body of `POST /v1/images/generations`.
 
-    Our own fields stand beside OpenAI's, where `extra_body` puts them. `user`, `safety_identifier`,
-    `moderation` and an opaque `background` are taken without effect; what we do not offer is refused by name.
+    `user`, `safety_identifier`, `moderation` and an opaque `background` are taken without effect; what we do
+    not offer is refused by name.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-    prompt: Prompt
-    model: CleanText | None = None
     n: int | None = None
-    size: str | None = None
     response_format: Literal["b64_json", "url"] | None = None
     output_format: Literal["png"] | None = None
     quality: Quality | None = None
@@ -60,23 +49,6 @@ class ImageRequest(BaseModel):
     moderation: Literal["auto", "low"] | None = None
     user: CleanText | None = None
     safety_identifier: CleanText | None = None
-
-    seed: int | None = None
-    compute_budget: JsonValue = None
-    negative_prompt: CleanText | None = None
-    num_inference_steps: int | None = None
-    guidance_scale: float | None = None
-    deadline_s: float | None = None
-    on_deadline: Annotated[str | None, Field(max_length=16)] = None
-    priority: int | None = None
-    metadata: dict[str, JsonValue] | None = None
-
-    @field_validator("size")
-    @classmethod
-    def _width_by_height(cls, size: str | None) -> str | None:
-        if size not in (None, "auto") and not _SIZE.fullmatch(size):
-            raise ValueError("must be WIDTHxHEIGHT, such as 64x64, or auto")
-        return size
 
     @field_validator("stream")
     @classmethod
@@ -107,32 +79,9 @@ def to_native(image: ImageRequest, model: str) -> GenerationRequest:
     Raises:
         InvalidRequest: `param` is the field of the image request.
     """
-    given = _sent(image, _INPUT_FIELDS)
-    if image.n is not None:
-        given["n"] = image.n
-    if image.size is not None and (size := _SIZE.fullmatch(image.size)):
-        given |= {"width": int(size[1]), "height": int(size[2])}
-    job: dict[str, Any] = {
-        name: getattr(image, name) for name in _JOB_FIELDS if getattr(image, name) is not None
-    }
+    given = {"n": image.n} if image.n is not None else {}
     budget = BUDGETS[image.quality or "auto"] if image.compute_budget is None else image.compute_budget
-    try:
-        return validate(GenerationRequest, {"model": model, "input": given, "compute_budget": budget, **job})
-    except InvalidRequest as error:
-        raise renamed(error) from None
-
-
-def _sent(image: ImageRequest, names: Sequence[str]) -> dict[str, Any]:
-    """The fields that say something."""
-    return {name: getattr(image, name) for name in names if getattr(image, name) is not None}
-
-
-def renamed(error: RheostatError) -> RheostatError:
-    """The error with `param` as the image request names it."""
-    if error.param is not None:
-        name = error.param.removeprefix("input.")
-        error.param = "size" if name in ("width", "height") else name
-    return error
+    return image.native(model, given, budget)
 
 
 def image_answer(

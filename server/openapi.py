@@ -11,8 +11,9 @@ from pydantic import BaseModel, JsonValue
 
 from protocol.jobs import GenerationRequest
 from server.openai_images import ImageRequest
+from server.openai_videos import VideoRequest
 
-BODIES: tuple[type[BaseModel], ...] = (GenerationRequest, ImageRequest)
+BODIES: tuple[type[BaseModel], ...] = (GenerationRequest, ImageRequest, VideoRequest)
 _REFERENCE = "#/components/schemas/{model}"
 
 ERROR_SCHEMA: dict[str, Any] = {
@@ -34,10 +35,11 @@ ERROR_SCHEMA: dict[str, Any] = {
 }
 
 
-def body_of(model: type[BaseModel]) -> dict[str, Any]:
-    """`openapi_extra` for a route that reads a `model` itself."""
-    reference = {"$ref": _REFERENCE.format(model=model.__name__)}
-    return {"requestBody": {"required": True, "content": {"application/json": {"schema": reference}}}}
+def body_of(model: type[BaseModel], *others: str) -> dict[str, Any]:
+    """`openapi_extra` for a route that reads a `model` itself, from JSON or from `others` (media types)."""
+    schema = {"schema": {"$ref": _REFERENCE.format(model=model.__name__)}}
+    content = dict.fromkeys(("application/json", *others), schema)
+    return {"requestBody": {"required": True, "content": content}}
 
 
 def parameters(place: Literal["query", "header"], **described: str) -> dict[str, Any]:

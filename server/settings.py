@@ -50,7 +50,7 @@ class ServerSettings(LayeredSettings):
     """Serve without keys on an address others can reach."""
 
     default_model: str | None = None
-    """For requests in OpenAI's shape that name none; None: the only model there is."""
+    """For requests in OpenAI's shape that name none; None: the only one that makes what is asked for."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 2**20
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     sync_wait_s: Annotated[float, Field(gt=0)] = 55.0

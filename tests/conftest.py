@@ -1,4 +1,4 @@
-"""Fixtures every room may use: a real Valkey of our own, and tiny real FLUX folders."""
+"""Fixtures every room may use: a real Valkey of our own, and tiny real FLUX and Wan folders."""
 
 from __future__ import annotations
 
@@ -7,4 +7,4 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.plugins.valkey", "tests.plugins.flux"]
+pytest_plugins = ["tests.plugins.valkey", "tests.plugins.flux", "tests.plugins.wan"]

@@ -9,21 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 from protocol import metrics
 from protocol.artifacts import ArtifactStore
 from protocol.errors import ErrorInfo
-from protocol.events import Artifact
+from protocol.events import Artifact, Clip, Variant
 from protocol.jobqueue import JobQueue
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobResult
 from protocol.states import JobStatus
-from workers.encoding import IMAGE_TYPE, encode_png
-from workers.engine import Result, SampleResult
+from workers.engine import Result
 from workers.meter import Meter, Waste
+from workers.outputs import EncodedSample, encode_sample
 from workers.patience import patiently
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
@@ -32,6 +32,8 @@ from workers.side_talk import lost_tflops
 _LOG = logging.getLogger("rheostat.worker")
 _STORE_TRIES = 3
 _STORE_PAUSE_S = 0.2
+
+T = TypeVar("T")
 
 
 class Finisher:
@@ -96,10 +98,11 @@ class Finisher:
         receipt = _of_attempt(result.receipt, job.claimed.attempt, lost)
         started = time.monotonic()
         try:
+            encoded = await self._encode(job, result)
             _, artifacts, receipt_path = await asyncio.gather(
                 self._publisher.flush(),
-                self._store_samples(job, result.samples),
-                self._store_receipt(job, receipt),
+                self._store_samples(job, encoded),
+                self._store_receipt(job, _with_outputs(receipt, encoded)),
             )
         except Exception as error:
             _LOG.exception("%s cannot be stored", job.name)
@@ -114,20 +117,26 @@ class Finisher:
         outcome = JobResult(artifacts=artifacts, totals=receipt.totals, receipt_path=receipt_path)
         await self._commit(job, JobStatus.COMPLETED, outcome)
 
-    async def _store_samples(self, job: HeldJob, samples: Sequence[SampleResult]) -> tuple[Artifact, ...]:
-        stored = (self._store_sample(job, index, sample) for index, sample in enumerate(samples))
+    async def _encode(self, job: HeldJob, result: Result) -> list[EncodedSample]:
+        fps = job.running.fps
+        return await asyncio.gather(
+            *(asyncio.to_thread(encode_sample, sample, fps) for sample in result.samples)
+        )
+
+    async def _store_samples(self, job: HeldJob, encoded: Sequence[EncodedSample]) -> tuple[Artifact, ...]:
+        stored = (self._store_sample(job, index, sample) for index, sample in enumerate(encoded))
         return tuple(await asyncio.gather(*stored))
 
-    async def _store_sample(self, job: HeldJob, index: int, sample: SampleResult) -> Artifact:
-        data = await asyncio.to_thread(encode_png, sample.image)
-        key, attempt = job.claimed.key, job.claimed.attempt
-        for _ in range(_STORE_TRIES - 1):
-            try:
-                return await self._store.put(key, attempt, index, data, IMAGE_TYPE, sample.seed)
-            except OSError as error:
-                _LOG.warning("%s is stored again: %s", job.name, error)
-                await asyncio.sleep(_STORE_PAUSE_S)
-        return await self._store.put(key, attempt, index, data, IMAGE_TYPE, sample.seed)
+    async def _store_sample(self, job: HeldJob, index: int, sample: EncodedSample) -> Artifact:
+        key, attempt, store = job.claimed.key, job.claimed.attempt, self._store
+        stills = (
+            _insist(job, partial(store.put_still, key, attempt, index, still)) for still in sample.stills
+        )
+        clip = _clip(sample, await asyncio.gather(*stills))
+        media_type = sample.output.media_type
+        return await _insist(
+            job, partial(store.put, key, attempt, index, sample.data, media_type, sample.seed, clip)
+        )
 
     async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
         return await self._store.put_receipt(job.claimed.key, job.claimed.attempt, receipt)
@@ -169,6 +178,38 @@ class Finisher:
         }
         for kind, tflops in kinds.items():
             add(metrics.COMPUTE, tflops, model, kind)
+
+
+async def _insist(job: HeldJob, put: Callable[[], Awaitable[T]]) -> T:
+    """Store something, again if the store stumbles."""
+    for _ in range(_STORE_TRIES - 1):
+        try:
+            return await put()
+        except OSError as error:
+            _LOG.warning("%s is stored again: %s", job.name, error)
+            await asyncio.sleep(_STORE_PAUSE_S)
+    return await put()
+
+
+def _clip(sample: EncodedSample, stills: Sequence[Variant]) -> Clip | None:
+    """What a stored video plays; None of a picture."""
+    output = sample.output
+    if output.frames is None or output.fps is None:
+        return None
+    return Clip(
+        width=output.width,
+        height=output.height,
+        frames=output.frames,
+        fps=output.fps,
+        variants=tuple(stills),
+    )
+
+
+def _with_outputs(receipt: Receipt, encoded: Sequence[EncodedSample]) -> Receipt:
+    """The receipt with what each sample came to."""
+    pairs = zip(receipt.samples, encoded, strict=True)
+    samples = tuple(line.model_copy(update={"output": sample.output}) for line, sample in pairs)
+    return receipt.model_copy(update={"samples": samples})
 
 
 def _units(totals: Totals | None) -> int:

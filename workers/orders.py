@@ -41,6 +41,7 @@ def make_order(claimed: ClaimedJob, entry: CatalogEntry) -> Order:
         plan=_granted_plan(claimed, request, entry, cost),
         text_tflops=(cost.other_flop - given.n * decode_flop) / FLOP_PER_TFLOP,
         decode_tflops=decode_flop / FLOP_PER_TFLOP,
+        fps=entry.fps,
     )
 
 

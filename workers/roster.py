@@ -16,12 +16,16 @@ from workers.board import Board, Lease, Report, Verdict
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """How a claimed job runs: its price, its plan, and what its prompts and one decode cost beside it."""
+    """How a claimed job runs: its price, its plan, and what its prompts and one decode cost beside it.
+
+    `fps` is the model's, None if it makes no videos.
+    """
 
     price: Price
     plan: Plan
     text_tflops: float
     decode_tflops: float
+    fps: float | None = None
 
     @property
     def turn_flop(self) -> int:

@@ -17,14 +17,23 @@ from protocol import metrics
 from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.errors import ErrorInfo, RheostatError
-from protocol.events import Step
 from protocol.jobqueue import JobQueue
 from protocol.receipts import FLOP_PER_TFLOP
 from protocol.records import ClaimedJob
 from protocol.states import WorkerState
 from workers.board import Board, Lease, Verdict
 from workers.claimer import Claimer, Room
-from workers.engine import Cancelled, Engine, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
+from workers.engine import (
+    Cancelled,
+    Engine,
+    EngineEvent,
+    Failed,
+    Finished,
+    Previewed,
+    SampleFinished,
+    Started,
+    StepDone,
+)
 from workers.finisher import Finisher
 from workers.meter import Meter
 from workers.orders import make_order
@@ -34,6 +43,7 @@ from workers.roster import HeldJob, Roster
 from workers.settings import WorkerSettings
 from workers.side_talk import hear_cancels, tell_speed
 from workers.speed import Speedometer
+from workers.telling import tell_preview, tell_step
 
 _LOG = logging.getLogger("rheostat.worker")
 _REST_S = 0.1
@@ -189,6 +199,9 @@ class Runtime:
                 continue
             if isinstance(event, StepDone):
                 self._book(job, event)
+            elif isinstance(event, Previewed):
+                job.other_tflops += event.tflops
+                self._publisher.add(job, tell_preview(event, job.claimed.attempt))
             elif isinstance(event, Started):
                 job.other_tflops += job.running.text_tflops
             elif isinstance(event, SampleFinished):
@@ -204,22 +217,10 @@ class Runtime:
             self._meter.add(metrics.RUNNING_SAMPLES, running.get(model, 0), model)
 
     def _book(self, job: HeldJob, done: StepDone) -> None:
-        line, attempt = done.line, job.claimed.attempt
         job.steps_done += 1
-        job.spent_tflops += line.tflops
-        self._meter.step(job.name, done.model, line)
-        event = Step(
-            sample=done.sample,
-            attempt=attempt,
-            index=line.index,
-            action=line.action,
-            blocks_run=line.blocks_run,
-            tflops=line.tflops,
-            spent=done.spent_tflops,
-            risk=line.risk,
-            threshold=line.threshold,
-        )
-        self._publisher.add(job, event)
+        job.spent_tflops += done.line.tflops
+        self._meter.step(job.name, done.model, done.line)
+        self._publisher.add(job, tell_step(done, job.claimed.attempt))
 
     async def _rest(self) -> None:
         """Nothing to compute: wait for work, but never long enough to seem dead."""

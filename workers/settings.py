@@ -49,6 +49,12 @@ class WorkerSettings(LayeredSettings):
     publish_every_s: Annotated[float, Field(ge=0, le=5)] = 0.05
     """Step events go out at most this often; `started` and the end at once."""
 
+    preview_every: Annotated[int, Field(ge=0)] = 0
+    """Evaluations of a sample between two previews; 0: none.
+
+    Each is billed as a decode, of a clip as that of one frame.
+    """
+
     drain_s: Annotated[float, Field(ge=0)] = 20.0
     """After SIGTERM or SIGINT: jobs that run this long on are handed back.
 

@@ -34,7 +34,7 @@ def load_models(settings: WorkerSettings) -> list[Model]:
 
 def make_engine(models: Sequence[Model], settings: WorkerSettings) -> Engine:
     """The engine over these models."""
-    return Engine(models, EngineSettings(num_threads=settings.threads))
+    return Engine(models, EngineSettings(num_threads=settings.threads, preview_every=settings.preview_every))
 
 
 def warm_up(engine: Engine, entries: Sequence[CatalogEntry], meter: Meter, speed: Speedometer) -> None:

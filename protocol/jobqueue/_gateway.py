@@ -14,6 +14,7 @@ from protocol.jobs import JOB_ID_PATTERN
 from protocol.records import JobKey, JobRecord, ModelLoad, NewJob, Outcome, Page, Submission
 
 CancelWord = Literal["cancelled", "cancelling", "already_cancelled", "ended", "missing"]
+ForgetWord = Literal["ok", "live", "missing"]
 RegrantWord = Literal["ok", "started", "floor", "missing"]
 
 _TENANT = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
@@ -56,8 +57,10 @@ class GatewaySide(Base):
         with translated(self.settings.retry_after_s):
             return bool(await self.redis.exists(*names))
 
-    async def list(self, tenant: str, *, after: str | None = None, limit: int = 20) -> Page:
-        """A tenant's jobs, newest first, those after (older than) the job `after`.
+    async def list(
+        self, tenant: str, *, after: str | None = None, limit: int = 20, oldest_first: bool = False
+    ) -> Page:
+        """A tenant's jobs, newest first unless told otherwise, those that come after the job `after`.
 
         Raises:
             NotFound: there is no job `after`.
@@ -65,8 +68,8 @@ class GatewaySide(Base):
         prefix = keys.prefix(keys.partition_of(tenant, self.settings.partitions))
         mine = keys.key(prefix, "mine", tenant)
         with translated(self.settings.retry_after_s):
-            first = 0 if after is None else await self._rank_after(mine, JobKey(tenant, after))
-            names = await self.redis.zrevrange(mine, first, first + limit)
+            first = 0 if after is None else await self._rank_after(mine, JobKey(tenant, after), oldest_first)
+            names = await self.redis.zrange(mine, first, first + limit, desc=not oldest_first)
             pipe = self.redis.pipeline(transaction=False)
             for name in names[:limit]:
                 pipe.hgetall(keys.key(prefix, "job", name.decode()))
@@ -76,8 +79,8 @@ class GatewaySide(Base):
         pairs = [(key, fields) for key, fields in zip(found, hashes, strict=True) if fields]
         return Page(tuple(wire.decode_record(*pair) for pair in pairs), has_more=len(names) > limit)
 
-    async def _rank_after(self, mine: str, key: JobKey) -> int:
-        rank = await self.redis.zrevrank(mine, str(key))
+    async def _rank_after(self, mine: str, key: JobKey, oldest_first: bool) -> int:
+        rank = await (self.redis.zrank if oldest_first else self.redis.zrevrank)(mine, str(key))
         if rank is None:
             raise NotFound(f"there is no job {key.id}", param="after")
         return int(rank) + 1
@@ -101,6 +104,11 @@ class GatewaySide(Base):
         """End a queued job, or flag a running one, whose worker is told at once."""
         word = await self._run("cancel", self._partition(key), str(key))
         return cast(CancelWord, word.decode())
+
+    async def forget(self, key: JobKey) -> ForgetWord:
+        """Remove an ended job; one that waits or runs is `live` and stays."""
+        word = await self._run("forget", self._partition(key), str(key))
+        return cast(ForgetWord, word.decode())
 
     async def regrant(self, key: JobKey, granted_mflop: int, units: int) -> RegrantWord:
         """Grant a waiting job another amount of compute, never below its floor; tells `degraded`."""

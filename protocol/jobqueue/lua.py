@@ -14,7 +14,7 @@ from protocol.states import JobStatus
 
 NAMES = (
     *("submit", "claim", "renew", "publish", "save", "release", "commit"),
-    *("cancel", "regrant", "abandon", "reap", "position", "load"),
+    *("cancel", "regrant", "abandon", "reap", "forget", "position", "load"),
 )
 
 

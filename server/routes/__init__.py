@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
-from server.routes import artifacts, docs, events, generations, health, images, models
+from server.routes import artifacts, docs, events, generations, health, images, models, videos
 
 
 def routers() -> list[APIRouter]:
@@ -12,6 +12,7 @@ def routers() -> list[APIRouter]:
         generations.router,
         events.router,
         images.router,
+        videos.router,
         models.router,
         artifacts.router,
         health.router,

@@ -15,7 +15,8 @@ from protocol.events import Cancelled, Completed, Failed
 from protocol.records import JobKey, JobRecord
 from server.body import read_model
 from server.gateway import Gateway
-from server.openai_images import ImageRequest, image_answer, inline, linked, renamed, to_native
+from server.model_choice import choose_model
+from server.openai_images import ImageRequest, image_answer, inline, linked, to_native
 from server.openapi import body_of, parameters
 from server.params import caller_of, gateway_of, idempotency_of, no_such_job, wants_async
 from server.routes.generations import ONCE, answer, new_id
@@ -38,13 +39,13 @@ async def create_image(request: Request) -> Response:
     """
     gateway, caller, idempotency = gateway_of(request), caller_of(request), idempotency_of(request)
     image = await read_model(request, ImageRequest, gateway.settings)
-    native = to_native(image, image.model or await _default_model(gateway))
+    native = to_native(image, (await choose_model(gateway, image.model, "image")).name)
     try:
         submission = await gateway.admission.submit(
             native, JobKey(caller.tenant, new_id()), caller, idempotency=idempotency
         )
     except InvalidRequest as error:
-        raise renamed(error) from None
+        raise image.renamed(error) from None
     if wants_async(request):
         return await _accepted(request, submission.key)
     try:
@@ -86,18 +87,6 @@ async def _data(request: Request, image: ImageRequest, key: JobKey, end: Complet
         present = await gateway.presenter(request)
         return [linked(shown) for shown in present.artifacts(key, end.artifacts)]
     return [inline(await gateway.store.get(artifact.path), artifact.seed) for artifact in end.artifacts]
-
-
-async def _default_model(gateway: Gateway) -> str:
-    """The configured model, or the only one there is."""
-    if gateway.settings.default_model is not None:
-        return gateway.settings.default_model
-    known = [entry.name for entry in await gateway.catalog.all()]
-    if len(known) != 1:
-        raise InvalidRequest(
-            "name a model", param="model", code="missing_field", details={"allowed": [*known]}
-        )
-    return known[0]
 
 
 async def _still_running(request: Request, key: JobKey) -> WaitTimedOut:

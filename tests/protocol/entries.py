@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
+from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
 from protocol.jobs import GenerationRequest
 from protocol.resolve import resolve
 from protocol.shapes import FluxShapes, WanShapes
@@ -102,6 +102,8 @@ def wan_entry(**changes: Any) -> CatalogEntry:
         "modality": "video",
         "shapes": WAN_1_3B,
         "sizes": SizeLimits(multiple=16, min_side=128, max_side=1280, max_pixels=1280 * 720),
+        "frames": FrameLimits(multiple=4, max_frames=81),
+        "fps": 16.0,
         "defaults": InputDefaults(
             width=832, height=480, num_inference_steps=50, guidance_scale=5.0, num_frames=81
         ),

@@ -143,6 +143,7 @@ def decode_bytes(
     entry = make(
         shapes=shapes,
         dtype=dtype,
+        frames=None,
         sizes=make().sizes.model_copy(
             update={"multiple": 4, "min_side": 4, "max_side": 4096, "max_pixels": 4096**2}
         ),

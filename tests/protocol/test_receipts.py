@@ -47,7 +47,7 @@ def test_the_contract_s_names() -> None:
         "budget", "granted", "spent", "full_tflops", "tflops", "other_tflops", "inherited", "nfe", "wall_s",
         "samples",
     }  # fmt: skip
-    assert set(receipt["samples"][0]) == {"seed", "granted", "spent", "nfe", "plan", "steps"}
+    assert set(receipt["samples"][0]) == {"seed", "granted", "spent", "nfe", "plan", "steps", "output"}
     assert set(receipt["samples"][0]["steps"][0]) >= {
         "index", "action", "blocks_run", "blocks_total", "tflops", "seconds", "risk", "threshold",
     }  # fmt: skip

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from protocol.catalog import FrameLimits
 from protocol.errors import InvalidRequest
 from protocol.jobs import MAX_SEED, GenerationRequest
 from protocol.resolve import draw_seed, lanes, resolve, seeds
@@ -133,6 +134,49 @@ def test_borders_are_legal() -> None:
         {"n": 4},
     ):
         request(flux_entry(), **given)
+
+
+@pytest.mark.parametrize(
+    ("count", "allowed"),
+    [(2, [1, 5]), (80, [77, 81]), (24, [21, 25]), (82, {"min": 1, "max": 81}), (85, {"min": 1, "max": 81})],
+)
+def test_illegal_frame_counts_name_the_next_legal_ones(count: int, allowed: Any) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(wan_entry(), num_frames=count)
+
+    assert (caught.value.param, caught.value.details["allowed"]) == ("input.num_frames", allowed)
+
+
+def test_no_frame_count_beyond_the_limit_is_offered() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        request(wan_entry(frames=FrameLimits(multiple=4, max_frames=83)), num_frames=82)
+
+    assert caught.value.details["allowed"] == [81]
+
+
+def test_legal_frame_counts() -> None:
+    limits = FrameLimits(multiple=4, max_frames=13)
+
+    assert list(limits.legal) == [1, 5, 9, 13]
+    for count in limits.legal:
+        assert request(wan_entry(frames=limits), num_frames=count).input.num_frames == count
+    assert request(wan_entry()).input.num_frames == 81
+
+
+def test_an_always_guided_model_needs_no_negative_prompt() -> None:
+    entry = wan_entry(always_guided=True)
+    cases: tuple[tuple[dict[str, Any], int], ...] = (
+        ({}, 2),
+        ({"negative_prompt": "fog"}, 2),
+        ({"guidance_scale": 7.5}, 2),
+        ({"guidance_scale": 1.0}, 1),
+        ({"guidance_scale": 0.0}, 1),
+    )
+    for given, expected in cases:
+        assert lanes(request(entry, **given), entry) == expected
+    assert request(entry).input.guidance_scale == 5.0
+    once = request(entry)
+    assert resolve(once, entry) == once
 
 
 def test_methods_the_model_lacks() -> None:

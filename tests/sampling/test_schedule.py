@@ -11,6 +11,13 @@ import torch
 from tests.sampling.runs import levels
 from workers.sampling import at_nodes, check_flow_config, flow_schedule
 
+UNIPC = {
+    "_class_name": "UniPCMultistepScheduler",
+    "prediction_type": "flow_prediction",
+    "use_flow_sigmas": True,
+    "flow_shift": 3.0,
+}
+
 
 @pytest.mark.parametrize("name", ["plain", "distilled"])
 @pytest.mark.parametrize(("steps", "side"), [(1, 64), (4, 64), (7, 96), (28, 128)])
@@ -30,6 +37,18 @@ def test_equals_the_schedule_of_a_pipeline_run(
     schedule = flow_schedule(pipeline.scheduler.config, steps, tokens)
     assert torch.tensor(schedule.sigmas).equal(pipeline.scheduler.sigmas)
     assert torch.tensor(schedule.timesteps).equal(pipeline.scheduler.timesteps)
+
+
+@pytest.mark.parametrize("name", ["unipc", "euler"])
+@pytest.mark.parametrize("steps", [1, 2, 7, 50])
+def test_equals_the_schedule_of_a_video_run(load_wan: Callable[..., Any], name: str, steps: int) -> None:
+    """WanPipeline tells its scheduler nothing but the number of steps."""
+    model = load_wan(name)
+    theirs = type(model.pipeline.scheduler).from_config(model.pipeline.scheduler.config)
+    theirs.set_timesteps(steps)
+    schedule = flow_schedule(model.scheduler_config, steps, 48)
+    assert torch.tensor(schedule.sigmas).equal(theirs.sigmas)
+    assert torch.tensor(schedule.timesteps).equal(theirs.timesteps.float())
 
 
 def test_falls_from_one_to_zero(load_flux: Callable[..., Any]) -> None:
@@ -52,9 +71,47 @@ def test_refuses_options_it_would_not_follow(option: str) -> None:
         check_flow_config({"_class_name": "FlowMatchEulerDiscreteScheduler", option: True})
 
 
-def test_refuses_another_scheduler() -> None:
-    with pytest.raises(ValueError, match="UniPC"):
-        check_flow_config({"_class_name": "UniPCMultistepScheduler"})
+@pytest.mark.parametrize(
+    ("solver", "name"),
+    [
+        ("euler", "UniPCMultistepScheduler"),
+        ("unipc", "FlowMatchEulerDiscreteScheduler"),
+        ("heun", "FlowMatchEulerDiscreteScheduler"),
+    ],
+)
+def test_refuses_a_scheduler_that_is_not_the_solvers(solver: str, name: str) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*under {solver}"):
+        check_flow_config({"_class_name": name}, solver)
+
+
+def test_takes_unipc_as_wan_has_it() -> None:
+    check_flow_config(UNIPC, "unipc")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prediction_type": "epsilon"},
+        {"use_flow_sigmas": False},
+        {"solver_order": 3},
+        {"solver_type": "bh1"},
+        {"predict_x0": False},
+        {"lower_order_final": False},
+        {"final_sigmas_type": "sigma_min"},
+        {"disable_corrector": [0]},
+        {"thresholding": True},
+        {"use_karras_sigmas": True},
+        {"use_dynamic_shifting": True},
+    ],
+)
+def test_refuses_another_unipc(change: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(change))):
+        check_flow_config({**UNIPC, **change}, "unipc")
+
+
+def test_refuses_a_unipc_whose_defaults_are_no_flow() -> None:
+    with pytest.raises(ValueError, match="prediction_type flow_prediction only"):
+        check_flow_config({"_class_name": "UniPCMultistepScheduler"}, "unipc")
 
 
 def test_nodes_by_hand() -> None:

@@ -45,8 +45,22 @@ def test_three_steps_by_hand() -> None:
 @pytest.mark.parametrize("shift", [1.0, 3.0])
 @pytest.mark.parametrize("steps", [1, 2, 3, 8, 28])
 def test_equals_diffusers(steps: int, shift: float) -> None:
-    """The last bits differ: they work out their weights in float32."""
+    """To the last bit, at every evaluation, on the levels it holds: its first one is 1 - 1e-6."""
     noise, velocity = mixing()
-    schedule = even(steps, shift)
-    ours = walk("unipc", velocity, noise, schedule)
-    assert largest_gap(ours, follow(theirs(schedule), velocity, noise)) <= 1e-5
+    scheduler = theirs(even(steps, shift))
+    ours = walk("unipc", velocity, noise, levels(*scheduler.sigmas.tolist()))
+    assert largest_gap(ours, follow(scheduler, velocity, noise)) == 0
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8])
+def test_latents_wider_than_outputs_stay_so_and_equal_diffusers(steps: int) -> None:
+    """A bfloat16 network under float32 latents, as WanPipeline runs it."""
+    noise, exact = mixing()
+    scheduler = theirs(even(steps, 3.0))
+
+    def velocity(latents: torch.Tensor, sigma: float) -> torch.Tensor:
+        return exact(latents, sigma).to(torch.bfloat16)
+
+    ours = walk("unipc", velocity, noise, levels(*scheduler.sigmas.tolist()))
+    assert all(latents.dtype is torch.float32 for latents in ours)
+    assert largest_gap(ours, follow(scheduler, velocity, noise)) == 0

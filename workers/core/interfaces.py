@@ -38,7 +38,7 @@ class Network(Protocol):
         ...
 
     def head(self, stream: Stream) -> Tensor:
-        """The network's output (R, S, C) for rows after the last block."""
+        """The network's output, shaped as its latents, for rows after the last block."""
         ...
 
 

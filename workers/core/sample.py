@@ -52,7 +52,7 @@ class SolverState:
 
 
 class Point(NamedTuple):
-    """Where the solver wants the network evaluated. `latents` is (1, S, C)."""
+    """Where the solver wants the network evaluated; `latents` of one sample, as in `Batch`."""
 
     latents: Tensor
     sigma: float
@@ -113,7 +113,7 @@ class Sample:
         grid: its tokens.
         lanes: a condition a lane: (cond,) or (cond, uncond). They travel together as rows.
         guidance_scale: combines two lanes; unused with one.
-        latents: (1, S, C), the state.
+        latents: of one sample, as in `Batch`; the state.
         solver: what the solver remembers.
         stack: cache and router.
         ledger: the account.

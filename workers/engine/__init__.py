@@ -2,7 +2,16 @@
 
 from workers.engine.check import NotIsolated, self_test
 from workers.engine.engine import Engine
-from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
+from workers.engine.events import (
+    Cancelled,
+    EngineEvent,
+    Failed,
+    Finished,
+    Previewed,
+    SampleFinished,
+    Started,
+    StepDone,
+)
 from workers.engine.results import Result, SampleResult, TurnReport
 from workers.engine.settings import EngineSettings
 
@@ -14,6 +23,7 @@ __all__ = [
     "Failed",
     "Finished",
     "NotIsolated",
+    "Previewed",
     "Result",
     "SampleFinished",
     "SampleResult",

@@ -20,6 +20,7 @@ from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
 from workers.engine.job import Flight, Job
 from workers.engine.memory import free_bytes
+from workers.engine.previews import preview
 from workers.engine.receipts import job_result
 from workers.engine.results import Result, TurnReport
 from workers.engine.scheduler import Scheduler
@@ -62,7 +63,7 @@ class Engine:
         if not given or len({model.name for model in given}) < len(given):
             raise ValueError("an engine needs models, each with a name of its own")
         for model in given:
-            check_flow_config(model.scheduler_config)
+            check_flow_config(model.scheduler_config, model.catalog.solver)
         self._models = {model.name: model for model in given}
         self._methods = {model.name: Methods(model.network.layout, model.calibration) for model in given}
         self._build_stack = build_stack
@@ -169,7 +170,12 @@ class Engine:
         self._admit(events)
         plan = self._scheduler.plan(self._flying)
         if plan is not None:
-            turn = Turn(self._models[plan.group.model], plan, self._settings.max_forecasts)
+            turn = Turn(
+                self._models[plan.group.model],
+                plan,
+                self._settings.max_forecasts,
+                self._settings.preview_every,
+            )
             outcome = turn.run()
             self._scheduler.record(plan, outcome.seconds, whole=outcome.whole)
             if outcome.overfull:
@@ -241,6 +247,15 @@ class Engine:
         for flight in [flight for flight in self._flying if flight.job.solver.ask(flight.state) is None]:
             self._flying.remove(flight)
             self._landing.append(flight)
+        self._preview(events)
+
+    def _preview(self, events: list[EngineEvent]) -> None:
+        """Show those who fly on and whose preview is due."""
+        for flight in self._flying:
+            if flight.estimate is not None:
+                shown = preview(flight, flight.estimate)
+                flight.estimate = None
+                events += [shown] if shown is not None else []
 
     def _land(self, events: list[EngineEvent]) -> None:
         """Decode a part of those that wait: one where few do, more where they pile up."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from PIL.Image import Image
+
 from protocol.errors import ErrorInfo
 from protocol.receipts import StepLine
 from workers.engine.results import Result, SampleResult
@@ -25,6 +27,17 @@ class StepDone:
     line: StepLine
     spent_tflops: float
     model: str
+
+
+@dataclass(frozen=True, slots=True)
+class Previewed:
+    """What a sample promised to become after evaluation `step`. `tflops` is what it took to show it."""
+
+    id: str
+    sample: int
+    step: int
+    image: Image
+    tflops: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,4 +64,4 @@ class Cancelled:
     id: str
 
 
-EngineEvent = Started | StepDone | SampleFinished | Finished | Failed | Cancelled
+EngineEvent = Started | StepDone | Previewed | SampleFinished | Finished | Failed | Cancelled

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from torch import Tensor
 
 from protocol.cost import Price
 from protocol.jobs import GenerationRequest
@@ -16,7 +17,10 @@ from workers.models import Model
 
 @dataclass(slots=True)
 class Job:
-    """One request under way. `conditions` are its lanes' once the prompts are encoded."""
+    """One request under way. `conditions` are its lanes' once the prompts are encoded.
+
+    `preview_flop` is what its previews took so far.
+    """
 
     id: str
     model: Model
@@ -30,6 +34,7 @@ class Job:
     conditions: tuple[Condition, ...] | None = None
     cancelled: bool = False
     started_s: float = 0.0
+    preview_flop: int = 0
     stage_seconds: dict[str, float] = field(
         default_factory=lambda: {"encode": 0.0, "denoise": 0.0, "decode": 0.0}
     )
@@ -47,7 +52,7 @@ class GroupKey:
 @dataclass(slots=True, eq=False)
 class Flight:
     """One sample from admission to its picture. `sample` is there from the encoding on, `result` after
-    decoding.
+    decoding. `estimate` holds the latents of a preview that is due.
 
     `arrival` counts admissions; `passed_over` counts turns its group moved without it.
     """
@@ -58,6 +63,7 @@ class Flight:
     bytes: int
     arrival: int = 0
     sample: Sample | None = None
+    estimate: Tensor | None = None
     passed_over: int = 0
     result: SampleResult | None = None
 

@@ -38,7 +38,7 @@ def job_result(job: Job, samples: tuple[SampleResult, ...], wall_s: float) -> Re
         spent=spent_flop / full_flop,
         full_tflops=full_flop / FLOP_PER_TFLOP,
         tflops=spent_flop / FLOP_PER_TFLOP,
-        other_tflops=job.price.other_tflops,
+        other_tflops=(job.price.other_flop + job.preview_flop) / FLOP_PER_TFLOP,
         nfe=sum(sample.receipt.nfe for sample in samples),
         wall_s=wall_s,
         samples=tuple(sample.receipt for sample in samples),

@@ -8,15 +8,17 @@ from PIL.Image import Image
 from torch import Tensor
 
 from protocol.receipts import Receipt, SampleReceipt
+from workers.models import Frames
 
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """One finished sample. `latents` is (1, S, C), as diffusers gives them for output_type="latent"."""
+    """One finished sample: a picture or a clip. `latents` are as diffusers gives them for "latent" output."""
 
     seed: int
     latents: Tensor
-    image: Image
+    image: Image | None
+    video: Frames | None
     receipt: SampleReceipt
 
 

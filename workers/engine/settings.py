@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 
 class EngineSettings(BaseModel):
@@ -21,6 +21,8 @@ class EngineSettings(BaseModel):
         explore_turns: every so many turns of a group, another batch size is measured.
         max_forecasts: evaluations a sample may forecast in one turn before it waits for the next.
         max_encodes: jobs whose prompts are encoded in one turn; the others wait for the next.
+        preview_every: evaluations of a sample between two previews, each of which costs a decode; 0: none are
+            made.
         decode_backlog: of the samples waiting for their decoder, one in this many (at least one) is decoded a
             turn.
     """
@@ -37,4 +39,5 @@ class EngineSettings(BaseModel):
     explore_turns: PositiveInt = 32
     max_forecasts: PositiveInt = 8
     max_encodes: PositiveInt = 8
+    preview_every: NonNegativeInt = 0
     decode_backlog: PositiveInt = 4

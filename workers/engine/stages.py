@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from protocol.cost import price
@@ -47,7 +48,7 @@ def make_job(
         price=price(model.catalog, resolved),
         solver=make_solver(plan.solver),
         stack=build_stack(plan),
-        grid=model.grid(width, height),
+        grid=model.grid(width, height, resolved.input.num_frames),
     )
     needed = sample_bytes(model.catalog, resolved)
     job.flights = [Flight(job, index, seed, needed) for index, seed in enumerate(seeds(resolved))]
@@ -67,7 +68,7 @@ def take_off(flight: Flight) -> None:
     """Draw the flight's noise and lay out its schedule."""
     job, model = flight.job, flight.job.model
     assert job.conditions is not None, "prompts are encoded first"
-    noise = initial_noise(model.noise_shape(job.grid), flight.seed, model.dtype, model.device)
+    noise = initial_noise(model.noise_shape(job.grid), flight.seed, model.latents_dtype, model.device)
     schedule = _schedule(job)
     flight.sample = Sample(
         key=f"{job.id}/{flight.index}",
@@ -94,7 +95,7 @@ def _schedule(job: Job) -> Schedule:
 
 
 def decode(flight: Flight) -> SampleResult:
-    """The finished flight's picture and account.
+    """The finished flight's picture or clip, and its account.
 
     Raises:
         SampleFailed: its latents are not finite. Looked at here, once, and not at every step.
@@ -103,9 +104,10 @@ def decode(flight: Flight) -> SampleResult:
     latents = flight.state.latents
     if not bool(torch.isfinite(latents).all()):
         raise SampleFailed("the sample's latents are not finite")
-    image = flight.job.model.decode(latents, flight.state.grid)
+    decoded = flight.job.model.decode(latents, flight.state.grid)
     flight.job.stage_seconds["decode"] += time.perf_counter() - started
-    return SampleResult(flight.seed, _plain(latents), image, sample_receipt(flight))
+    image, video = (decoded, None) if isinstance(decoded, Image) else (None, decoded)
+    return SampleResult(flight.seed, _plain(latents), image, video, sample_receipt(flight))
 
 
 def _plain(latents: Tensor) -> Tensor:

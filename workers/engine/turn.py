@@ -14,6 +14,7 @@ from protocol.receipts import FLOP_PER_TFLOP, Action, StepLine
 from workers.core import Point
 from workers.engine.forward import Forward
 from workers.engine.job import Flight
+from workers.engine.previews import estimate, is_due
 from workers.engine.scheduler import TurnPlan
 from workers.engine.tracks import Outcome
 from workers.models import Model
@@ -59,12 +60,13 @@ class Turn:
     Args:
         model: of the plan's group.
         plan: who moves.
-        max_forecasts: see `EngineSettings`.
+        max_forecasts, preview_every: see `EngineSettings`.
     """
 
-    def __init__(self, model: Model, plan: TurnPlan, max_forecasts: int) -> None:
+    def __init__(self, model: Model, plan: TurnPlan, max_forecasts: int, preview_every: int = 0) -> None:
         self._model = model
         self._plan = plan
+        self._preview_every = preview_every
         self._flights = {flight.state.key: flight for flight in plan.flights}
         self._forward = Forward(model.network, self._settle, max_forecasts)
         self._done: list[_Done] = []
@@ -110,7 +112,12 @@ class Turn:
         flight = self._flights[sample.key]
         sample.ledger.spend(outcome.work.flop, outcome.work.action, sample.num_lanes)
         self._done.append(_Done(flight, sample.evaluation, outcome, sample.ledger.spent_flop))
-        flight.job.solver.tell(sample, guide(outcome.output, sample.guidance_scale))
+        guided = guide(outcome.output, sample.guidance_scale)
+        if is_due(sample.evaluation, self._preview_every):
+            point = flight.job.solver.ask(sample)
+            assert point is not None, "it was just evaluated"
+            flight.estimate = estimate(self._model.network.layout, point, guided)
+        flight.job.solver.tell(sample, guided)
         return flight.job.solver.ask(sample)
 
     def _account(self, seconds: float) -> None:

@@ -1,6 +1,6 @@
 """Model families over diffusers' own modules: one file a family, found by a checkpoint's pipeline class."""
 
 from workers.models.loading import load
-from workers.models.model import Model
+from workers.models.model import Frames, Model
 
-__all__ = ["Model", "load"]
+__all__ = ["Frames", "Model", "load"]

@@ -61,11 +61,15 @@ class Flux:
         )
 
     @property
+    def latents_dtype(self) -> torch.dtype:
+        return self.dtype
+
+    @property
     def scheduler_config(self) -> Mapping[str, Any]:
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
 
-    def grid(self, width: int, height: int) -> Grid:
+    def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
         return Grid(height // self._pixels_per_token, width // self._pixels_per_token)
 
     def noise_shape(self, grid: Grid) -> tuple[int, ...]:

@@ -8,7 +8,8 @@ allow to what the weights were trained for; every entry may be left out, unknown
       "sizes": {"min_side": 32, "max_side": 128, "max_pixels": 16384}
     }
 
-`defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels.
+`defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels. A model of clips
+may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well.
 """
 
 from __future__ import annotations
@@ -41,6 +42,7 @@ class DefaultsOverride(_Strict):
     height: PositiveInt | None = None
     num_inference_steps: PositiveInt | None = None
     guidance_scale: PositiveFloat | None = None
+    num_frames: PositiveInt | None = None
 
 
 class SizesOverride(_Strict):
@@ -51,11 +53,19 @@ class SizesOverride(_Strict):
     max_pixels: PositiveInt | None = None
 
 
+class FramesOverride(_Strict):
+    """See `protocol.catalog.FrameLimits`; `fps` is how fast clips play."""
+
+    max_frames: PositiveInt | None = None
+    fps: PositiveFloat | None = None
+
+
 class FolderSettings(_Strict):
     """The content of `rheostat.json`."""
 
     defaults: DefaultsOverride = DefaultsOverride()
     sizes: SizesOverride = SizesOverride()
+    frames: FramesOverride = FramesOverride()
 
     @classmethod
     def read(cls, folder: Path) -> Self:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL.Image import Image
 from torch import Tensor
 
 from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry
 from workers.core import Condition, Grid, Network
+
+Frames = NDArray[np.uint8]
+"""A clip (F, H, W, 3), RGB."""
 
 
 class Model(Protocol):
@@ -37,24 +42,29 @@ class Model(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
     @property
+    def latents_dtype(self) -> torch.dtype:
+        """In which initial noise is drawn, as the family's pipeline does."""
+        ...
+
+    @property
     def scheduler_config(self) -> Mapping[str, Any]: ...
 
-    def grid(self, width: int, height: int) -> Grid:
-        """The tokens of an image of this many pixels."""
+    def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
+        """The tokens of an image of this many pixels, or of a clip of so many frames."""
         ...
 
     def noise_shape(self, grid: Grid) -> tuple[int, ...]:
-        """The shape in which initial noise is drawn, (1, C, h, w)."""
+        """The shape in which initial noise is drawn, (1, C, h, w) or (1, C, F, h, w)."""
         ...
 
     def pack(self, noise: Tensor) -> Tensor:
-        """Noise (1, C, h, w) as the network's tokens (1, S, C')."""
+        """Noise as the network takes its latents, see `workers.core.Batch`."""
         ...
 
     def encode(self, prompt: str, guidance_scale: float | None) -> Condition:
         """One prompt, encoded alone. The scale matters to guidance-distilled networks only."""
         ...
 
-    def decode(self, latents: Tensor, grid: Grid) -> Image:
-        """One sample's latents (1, S, C'), decoded alone."""
+    def decode(self, latents: Tensor, grid: Grid) -> Image | Frames:
+        """One sample's latents, decoded alone: a picture or a clip."""
         ...

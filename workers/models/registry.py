@@ -9,7 +9,10 @@ import torch
 
 from workers.models.model import Model
 
-_FAMILIES = {"FluxPipeline": ("workers.models.flux", "Flux")}
+_FAMILIES = {
+    "FluxPipeline": ("workers.models.flux", "Flux"),
+    "WanPipeline": ("workers.models.wan", "Wan"),
+}
 
 
 def make_model(

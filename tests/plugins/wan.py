@@ -1,0 +1,168 @@
+"""A randomly initialised Wan 2.1 checkpoint, built offline: complete WanPipeline folders of about a MB.
+
+`unipc`: as Wan 2.1 itself, UniPC over flow sigmas, shifted. `euler`: the flow's Euler scheduler.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+
+_WORDS = ("a red apple", "two blue dogs", "one small tree moves left", "on a white background", "the sun")
+_TEXT_TOKENS = 16
+_SEED = 20_261_124
+
+
+@dataclass(frozen=True)
+class WanRecipe:
+    """What sets one tiny checkpoint apart from another."""
+
+    scheduler: str = "unipc"
+    shift: float = 3.0
+    num_layers: int = 3
+    latent_channels: int = 4
+    settings: dict[str, Any] = field(
+        default_factory=lambda: {
+            "defaults": {"width": 32, "height": 32, "num_frames": 5, "num_inference_steps": 4},
+            "frames": {"max_frames": 17, "fps": 8},
+        }
+    )
+
+
+UNIPC = WanRecipe()
+EULER = WanRecipe(scheduler="euler", shift=5.0, num_layers=2)
+
+
+def build_wan(folder: Path, recipe: WanRecipe = UNIPC) -> Path:
+    """Save a randomly initialised WanPipeline and its `rheostat.json`; same weights every time."""
+    import torch
+    from diffusers import WanPipeline
+
+    with torch.random.fork_rng():
+        torch.manual_seed(_SEED)
+        modules = {"transformer": _denoiser(recipe), **_text_modules(), "vae": _autoencoder(recipe)}
+    WanPipeline(**modules, scheduler=_scheduler(recipe)).save_pretrained(folder)
+    (folder / "rheostat.json").write_text(json.dumps(recipe.settings))
+    return folder
+
+
+def _denoiser(recipe: WanRecipe) -> Any:
+    from diffusers import WanTransformer3DModel
+
+    return WanTransformer3DModel(
+        num_attention_heads=4,
+        attention_head_dim=16,
+        in_channels=recipe.latent_channels,
+        out_channels=recipe.latent_channels,
+        text_dim=32,
+        freq_dim=64,
+        ffn_dim=96,
+        num_layers=recipe.num_layers,
+    ).eval()
+
+
+def _scheduler(recipe: WanRecipe) -> Any:
+    from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
+
+    if recipe.scheduler == "euler":
+        return FlowMatchEulerDiscreteScheduler(shift=recipe.shift)
+    return UniPCMultistepScheduler(
+        prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=recipe.shift
+    )
+
+
+def _autoencoder(recipe: WanRecipe) -> Any:
+    """Four pixels and two frames a latent cell, as wan-tiny's."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=8,
+        z_dim=recipe.latent_channels,
+        dim_mult=[1, 2, 2],
+        num_res_blocks=1,
+        temperal_downsample=[False, True],
+        latents_mean=[0.1, -0.2, 0.3, 0.05],
+        latents_std=[1.1, 0.9, 1.3, 0.7],
+        scale_factor_temporal=2,
+        scale_factor_spatial=4,
+    ).eval()
+
+
+def _text_modules() -> dict[str, Any]:
+    from transformers import UMT5Config, UMT5EncoderModel
+
+    tokenizer = _tokenizer()
+    config = UMT5Config(
+        vocab_size=len(tokenizer),
+        d_model=32,
+        d_kv=16,
+        d_ff=64,
+        num_layers=1,
+        num_heads=2,
+        is_encoder_decoder=False,
+        use_cache=False,
+    )
+    return {"text_encoder": UMT5EncoderModel(config).eval(), "tokenizer": tokenizer}
+
+
+def _tokenizer() -> Any:
+    from transformers import T5TokenizerFast
+
+    words = sorted({word for line in _WORDS for word in line.split()})
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"▁{word}", -1.0) for word in words)]
+    return T5TokenizerFast(vocab=pieces, extra_ids=0, model_max_length=_TEXT_TOKENS)
+
+
+@pytest.fixture(scope="session")
+def wan_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A checkpoints folder with `unipc` and `euler`."""
+    root = tmp_path_factory.mktemp("clips")
+    build_wan(root / "unipc", UNIPC)
+    build_wan(root / "euler", EULER)
+    return root
+
+
+@pytest.fixture(scope="session")
+def load_wan(wan_root: Path) -> Iterator[Callable[[str, str], Any]]:
+    """Factory: `load_wan("unipc", "float32")`; each pair is loaded once a session."""
+    import torch
+
+    from workers.models import load
+
+    loaded: dict[tuple[str, str], Any] = {}
+
+    def get(name: str = "unipc", dtype: str = "float32") -> Any:
+        if (name, dtype) not in loaded:
+            with torch.inference_mode(False):  # a test may ask from inside; the weights outlive it
+                loaded[name, dtype] = load(wan_root / name, dtype=dtype)
+        return loaded[name, dtype]
+
+    yield get
+    loaded.clear()
+
+
+@pytest.fixture(scope="session")
+def wan_pipeline(wan_root: Path) -> Iterator[Callable[[str, str], Any]]:
+    """Factory: diffusers' own pipeline from the same folder, none of our modules in it."""
+    import torch
+    from diffusers import WanPipeline
+
+    loaded: dict[tuple[str, str], Any] = {}
+
+    def get(name: str = "unipc", dtype: str = "float32") -> Any:
+        if (name, dtype) not in loaded:
+            pipeline = WanPipeline.from_pretrained(wan_root / name, dtype=getattr(torch, dtype))
+            pipeline.set_progress_bar_config(disable=True)
+            loaded[name, dtype] = pipeline
+        return loaded[name, dtype]
+
+    yield get
+    loaded.clear()

@@ -1,0 +1,59 @@
+"""What a sample looks like on its way: the network's estimate of its end, decoded now and then.
+
+A preview changes nothing about its sample and is billed beside its budget. Of a clip only the first frame is
+decoded: a causal decoder makes it from the first latent frame alone, at a fraction of the whole.
+"""
+
+from __future__ import annotations
+
+import logging
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from protocol.cost import decode_cost
+from protocol.receipts import FLOP_PER_TFLOP
+from workers.core import Layout, Point, Prediction
+from workers.engine.events import Previewed
+from workers.engine.job import Flight
+
+_LOG = logging.getLogger(__name__)
+
+
+def is_due(evaluation: int, every: int) -> bool:
+    """Whether a preview is made of evaluation `evaluation`, counted from 0; never with `every` 0."""
+    return every > 0 and (evaluation + 1) % every == 0
+
+
+def estimate(layout: Layout, point: Point, output: Tensor) -> Tensor:
+    """Where a straight path from `point` ends: the clean latents as the guided `output` has them."""
+    assert layout.prediction is Prediction.FLOW, "no family predicts anything else yet"
+    return point.latents - point.sigma * output
+
+
+def preview(flight: Flight, latents: Tensor) -> Previewed | None:
+    """The estimate as a picture, on the job's account; None, and a line in the log, if it cannot be shown."""
+    job, model, grid = flight.job, flight.job.model, flight.state.grid
+    if not bool(torch.isfinite(latents).all()):
+        return None
+    is_clip = model.catalog.modality == "video"
+    if is_clip:
+        latents, grid = latents[:, :, :1], grid._replace(num_frames=1)
+    try:
+        decoded = model.decode(latents, grid)
+    except Exception:
+        _LOG.exception("sample %s cannot be previewed", flight.state.key)
+        return None
+    flop = _decode_flop(flight, num_frames=1 if is_clip else None)
+    job.preview_flop += flop
+    image = decoded if isinstance(decoded, Image.Image) else Image.fromarray(decoded[0])
+    return Previewed(job.id, flight.index, flight.state.evaluation - 1, image, flop / FLOP_PER_TFLOP)
+
+
+def _decode_flop(flight: Flight, num_frames: int | None) -> int:
+    given = flight.job.request.input
+    assert given.width is not None, "resolve() fills the size"
+    assert given.height is not None, "resolve() fills the size"
+    shapes = flight.job.model.catalog.shapes
+    return decode_cost(shapes, width=given.width, height=given.height, num_frames=num_frames)

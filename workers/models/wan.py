@@ -1,0 +1,200 @@
+"""The Wan 2.1 family: any text-to-video WanPipeline folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from diffusers import WanPipeline
+from torch import Tensor
+
+from protocol.calibration import Calibration
+from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
+from protocol.methods import CACHES, FEWER_STEPS
+from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
+from workers.core import Condition, Grid
+from workers.models.folder import FolderSettings, digest_of, newest_change
+from workers.models.model import Frames
+from workers.models.wan_network import WanNetwork
+
+_MIN_TOKENS_PER_SIDE = 4
+"""Fewer than four tokens in all would take a matrix product's small path."""
+_PIPELINE_MULTIPLE = 16
+"""WanPipeline takes no other sides, whatever its autoencoder could do."""
+_MAX_SIDE, _MAX_PIXELS = 1_280, 1_280 * 720
+_MAX_LATENT_FRAMES = 41
+_DEFAULT_LATENTS = (104, 60, 21)
+"""Width, height and frames of WanPipeline's default, 832 x 480 x 81 pixels, in the autoencoder's cells."""
+_FPS = 16.0
+_STEPS, _GUIDANCE_SCALE = 50, 5.0
+_FIELDS = (
+    "prompt",
+    "negative_prompt",
+    "width",
+    "height",
+    "num_frames",
+    "num_inference_steps",
+    "guidance_scale",
+    "seed",
+    "n",
+)
+_SOLVERS = {"FlowMatchEulerDiscreteScheduler": "euler", "UniPCMultistepScheduler": "unipc"}
+
+
+class Wan:
+    """A loaded WanPipeline.
+
+    Args:
+        name: in the catalog.
+        folder: of the checkpoint.
+        device, dtype: of all modules.
+
+    Raises:
+        ValueError: a pipeline of another kind (Wan 2.2, image to video), or configs that disagree.
+    """
+
+    family = "wan"
+
+    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+        pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        pipeline.set_progress_bar_config(disable=True)
+        self.name, self.device, self.dtype = name, device, dtype
+        self.pipeline: Any = pipeline
+        self._text_tokens = min(pipeline.tokenizer.model_max_length, MAX_TEXT_TOKENS)
+        self._shapes = _shapes(folder, self._text_tokens)
+        _refuse_other_kinds(pipeline, self._shapes)
+        digest = digest_of(folder)
+        self.calibration = Calibration.read(folder, digest)
+        self.catalog = self._describe(folder, digest)
+        self.network = WanNetwork(pipeline.transformer, self._shapes)
+
+    @property
+    def latents_dtype(self) -> torch.dtype:
+        """WanPipeline keeps its latents in float32 beside a network of any dtype."""
+        return torch.float32
+
+    @property
+    def scheduler_config(self) -> Mapping[str, Any]:
+        """WanPipeline leaves the noise levels to its scheduler, as others do under `use_flow_sigmas` only."""
+        return {**self.pipeline.scheduler.config, "use_flow_sigmas": True}
+
+    def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
+        _, rows, columns = self._shapes.transformer.patch_size
+        frames, cells_high, cells_wide = self._shapes.latent_grid(width, height, num_frames)
+        return Grid(cells_high // rows, cells_wide // columns, frames)
+
+    def noise_shape(self, grid: Grid) -> tuple[int, ...]:
+        _, rows, columns = self._shapes.transformer.patch_size
+        channels = self._shapes.transformer.in_channels
+        return (1, channels, grid.num_frames, grid.height * rows, grid.width * columns)
+
+    def pack(self, noise: Tensor) -> Tensor:
+        return noise
+
+    def encode(self, prompt: str, guidance_scale: float | None) -> Condition:
+        """(prompt_embeds (1, T, D),); the empty prompt is the uncond of a request without a negative one."""
+        prompt_embeds, _ = self.pipeline.encode_prompt(
+            prompt,
+            do_classifier_free_guidance=False,
+            max_sequence_length=self._text_tokens,
+            device=self.device,
+        )
+        return Condition((prompt_embeds.to(self.pipeline.transformer.dtype),))
+
+    def decode(self, latents: Tensor, grid: Grid) -> Frames:
+        """All frames (F, H, W, 3), rounded as diffusers rounds pictures."""
+        pipeline, vae = self.pipeline, self.pipeline.vae
+        mean, deviation = (
+            torch.tensor(numbers).view(1, -1, 1, 1, 1)
+            for numbers in (vae.config.latents_mean, vae.config.latents_std)
+        )
+        latents = latents.to(vae.dtype)
+        scaled = latents / (1.0 / deviation.to(latents)) + mean.to(latents)
+        pixels = vae.decode(scaled, return_dict=False)[0]
+        (frames,) = pipeline.video_processor.postprocess_video(pixels, output_type="np")
+        rounded: Frames = (frames * 255).round().astype(np.uint8)
+        return rounded
+
+    def _describe(self, folder: Path, digest: str) -> CatalogEntry:
+        settings = FolderSettings.read(folder)
+        frames = FrameLimits(
+            multiple=self._shapes.autoencoder.temporal_factor,
+            max_frames=settings.frames.max_frames or self._pixel_frames(_MAX_LATENT_FRAMES),
+        )
+        return CatalogEntry(
+            name=self.name,
+            family=self.family,
+            modality="video",
+            digest=digest,
+            dtype=str(self.dtype).removeprefix("torch."),
+            shapes=self._shapes,
+            sizes=settings.limit(self._sizes()),
+            frames=frames,
+            fps=settings.frames.fps or _FPS,
+            defaults=settings.fill(self._defaults()),
+            methods=(*FEWER_STEPS, *CACHES),
+            input_fields=_FIELDS,
+            always_guided=True,
+            solver=_solver(self.pipeline.scheduler.config),
+            calibration=self.calibration.id if self.calibration else None,
+            points=self.calibration.points if self.calibration else (),
+            created=newest_change(folder),
+        )
+
+    def _sizes(self) -> SizeLimits:
+        multiple = math.lcm(self._shapes.size_multiple, _PIPELINE_MULTIPLE)
+        least = self._shapes.size_multiple * _MIN_TOKENS_PER_SIDE
+        return SizeLimits(
+            multiple=multiple, min_side=max(least, multiple), max_side=_MAX_SIDE, max_pixels=_MAX_PIXELS
+        )
+
+    def _defaults(self) -> InputDefaults:
+        width, height, frames = _DEFAULT_LATENTS
+        factor = self._shapes.spatial_factor
+        return InputDefaults(
+            width=factor * width,
+            height=factor * height,
+            num_frames=self._pixel_frames(frames),
+            num_inference_steps=_STEPS,
+            guidance_scale=_GUIDANCE_SCALE,
+        )
+
+    def _pixel_frames(self, latent_frames: int) -> int:
+        return 1 + (latent_frames - 1) * self._shapes.autoencoder.temporal_factor
+
+
+def _shapes(folder: Path, text_tokens: int) -> WanShapes:
+    names = ("transformer", "text_encoder", "vae")
+    configs = [json.loads((folder / name / "config.json").read_text("utf-8")) for name in names]
+    return WanShapes.from_configs(*configs, text_tokens=text_tokens)
+
+
+def _solver(config: Mapping[str, Any]) -> str:
+    name = config["_class_name"]
+    if name not in _SOLVERS:
+        raise ValueError(f"scheduler {name} is not supported; known: {', '.join(_SOLVERS)}")
+    return _SOLVERS[name]
+
+
+def _refuse_other_kinds(pipeline: Any, shapes: WanShapes) -> None:
+    """What WanPipeline also runs, or would run otherwise than its configs say."""
+    config, vae = pipeline.config, pipeline.vae.config
+    factors = (shapes.spatial_factor, shapes.autoencoder.temporal_factor)
+    refused = {
+        "a second transformer (Wan 2.2)": pipeline.transformer_2 is not None or config.boundary_ratio,
+        "expand_timesteps (Wan 2.2)": config.expand_timesteps,
+        "image_dim or added_kv_proj_dim (image to video)": shapes.transformer.image_dim
+        or shapes.transformer.added_kv_proj_dim,
+        "patches of more than one frame": shapes.transformer.patch_size[0] != 1,
+        "scale factors that are not its scales'": factors
+        != (vae.scale_factor_spatial, vae.scale_factor_temporal),
+        "use_dynamic_shifting": pipeline.scheduler.config.get("use_dynamic_shifting"),
+    }
+    for what, found in refused.items():
+        if found:
+            raise ValueError(f"a WanPipeline with {what} is not supported")
