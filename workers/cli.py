@@ -120,8 +120,8 @@ def _engine(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from workers.training.recipes import train
 
-    train(options.recipe, max_minutes=options.max_minutes, until=options.until, out=options.out)
-    return 0
+    done = train(options.recipe, max_minutes=options.max_minutes, until=options.until, out=options.out)
+    return 0 if done else _UNFINISHED
 
 
 def _calibrate(options: argparse.Namespace) -> int:

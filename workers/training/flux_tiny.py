@@ -7,12 +7,11 @@ guidance", Tang et al. 2025, equation 8): one lane then samples as guidance 1 / 
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from workers.training.architecture import SIGMA_SHIFT, TEXT_TOKENS, latent_image_ids
+from workers.training.averaging import AveragedTrainee
 from workers.training.optimisers import Optimisers
 from workers.training.pipeline_folder import TextToLatent
 from workers.training.pool import Pool, TextIds
@@ -22,7 +21,7 @@ from workers.training.settings import TransformerSettings
 _UNIFORM_SHARE = 0.15  # of the noise levels are uniform, so that neither end is forgotten
 
 
-class FluxTinyTrainee:
+class FluxTinyTrainee(AveragedTrainee[TextToLatent]):
     """One rank of the joint training; all ranks hold the same weights, each takes its slice of the batch."""
 
     def __init__(
@@ -36,10 +35,8 @@ class FluxTinyTrainee:
         rank: int = 0,
     ) -> None:
         """`empty` is the empty caption's ids, one row."""
-        self.settings, self.seed, self.num_steps = settings, seed, settings.num_steps
-        self.model, self.pool, self.empty, self.rank = model, pool, empty, rank
-        self.optimisers = Optimisers(model, settings, rank)
-        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+        super().__init__(settings, model, Optimisers(model, settings, rank))
+        self.seed, self.pool, self.empty, self.rank = seed, pool, empty, rank
 
     def step(self, index: int) -> float:
         """One optimiser step; the global batch depends on (seed, index) and not on the number of ranks."""
@@ -54,7 +51,7 @@ class FluxTinyTrainee:
         loss = self._loss(rows[mine], noise[mine], sigma[mine], dropped[mine], guided)
         torch.autograd.backward(loss)
         self.optimisers.step(index)
-        self._average_weights(index)
+        self.average_weights(index)
         return float(loss.detach())
 
     def _loss(self, rows: Tensor, noise: Tensor, sigma: Tensor, dropped: Tensor, guided: bool) -> Tensor:
@@ -71,37 +68,25 @@ class FluxTinyTrainee:
         if guided:
             with torch.no_grad():
                 unconditional = predict(self.model, noisy, sigma, self.empty)
-                step = self.settings.guidance * (predicted - unconditional)
-                target = target + torch.where(dropped[:, None, None], 0.0, step)
+                target = guided_target(target, predicted, unconditional, dropped, self.settings.guidance)
         return nn.functional.mse_loss(predicted, target)
 
-    def _average_weights(self, index: int) -> None:
-        """Exponential average, faster at the beginning so that the start is soon forgotten."""
-        decay = min(self.settings.ema_decay, (1 + index) / (10 + index))
-        torch._foreach_lerp_(list(self.average.values()), list(self.model.state_dict().values()), 1 - decay)
 
-    def state_dict(self) -> dict[str, Any]:
-        """Weights, their average, and this rank's optimisers."""
-        return {
-            "model": self.model.state_dict(),
-            "average": self.average,
-            "optimisers": self.optimisers.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state."""
-        self.model.load_state_dict(state["model"])
-        self.average = state["average"]
-        self.optimisers.load_state_dict(state["optimisers"])
+def guided_target(
+    target: Tensor, predicted: Tensor, unconditional: Tensor, dropped: Tensor, weight: float
+) -> Tensor:
+    """The target of rows that see their caption, moved away from the prediction without one (equation 8)."""
+    rows = dropped.view(-1, *(1,) * (target.ndim - 1))
+    return target + torch.where(rows, 0.0, weight * (predicted - unconditional))
 
 
-def sample_sigma(count: int, generator: torch.Generator) -> Tensor:
+def sample_sigma(count: int, generator: torch.Generator, shift: float = SIGMA_SHIFT) -> Tensor:
     """Noise levels (B,): logit-normal with a uniform share, shifted as the scheduler shifts its grid."""
     normal = torch.sigmoid(torch.randn(count, generator=generator))
     uniform = torch.rand(count, generator=generator)
     choose = torch.rand(count, generator=generator) < _UNIFORM_SHARE
     level = torch.where(choose, uniform, normal)
-    return SIGMA_SHIFT * level / (1 + (SIGMA_SHIFT - 1) * level)
+    return shift * level / (1 + (shift - 1) * level)
 
 
 def predict(model: TextToLatent, noisy: Tensor, sigma: Tensor, text: TextIds) -> Tensor:

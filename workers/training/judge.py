@@ -11,15 +11,17 @@ from collections.abc import Sequence
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, overload
 
 import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor, nn
 
+from workers.training.clips import ClipAttributes, Frames
 from workers.training.objects import BACKGROUNDS, OBJECTS, POSITIONS, RELATIONS, SIZES
 from workers.training.scenes import Attributes
+from workers.training.video.judge import read_clips
 
 Reader = Literal["main", "cross"]
 READERS: tuple[Reader, ...] = ("main", "cross")
@@ -94,13 +96,30 @@ def background_of(image: Image.Image) -> str:
     return min(BACKGROUNDS, key=lambda name: float(((colour - np.array(BACKGROUNDS[name])) ** 2).sum()))
 
 
-def judge(images: Sequence[Image.Image], reader: Reader = "main") -> list[Attributes]:
-    """Read every image: the attributes an independent reader sees, comparable with a scene's own.
+@overload
+def judge(images: Sequence[Image.Image], reader: Reader = "main") -> list[Attributes]: ...
+
+
+@overload
+def judge(images: Sequence[Frames], reader: Reader = "main") -> list[ClipAttributes]: ...
+
+
+def judge(
+    images: Sequence[Image.Image] | Sequence[Frames], reader: Reader = "main"
+) -> list[Attributes] | list[ClipAttributes]:
+    """Read every image or clip: the attributes an independent reader sees, comparable with its own.
 
     Args:
-        images: any number of RGB images.
-        reader: "main" (all styles) or "cross" (trained without the generator's style).
+        images: any number of RGB images, or of clips' frames, (9, 32, 32, 3) uint8.
+        reader: "main" (all styles) or "cross" (trained without the generator's style); clips have one reader.
     """
+    clips = [each for each in images if isinstance(each, np.ndarray)]
+    if clips:
+        return [reading.attributes for reading in read_clips(clips)]
+    return _judge_images([each for each in images if isinstance(each, Image.Image)], reader)
+
+
+def _judge_images(images: Sequence[Image.Image], reader: Reader) -> list[Attributes]:
     network, seen = load_judge(reader), []
     for start in range(0, len(images), _BATCH):
         part = images[start : start + _BATCH]

@@ -6,25 +6,32 @@ and sends the new values to the others; the ranks' weights stay equal bit for bi
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, distributed, nn
 
-from workers.training.pipeline_folder import TextToLatent
 from workers.training.settings import TransformerSettings
 
 
 class Optimisers:
     """Both optimisers of one rank, and the schedule of their rates."""
 
-    def __init__(self, model: TextToLatent, settings: TransformerSettings, rank: int = 0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        settings: TransformerSettings,
+        rank: int = 0,
+        muon: type[torch.optim.Muon] = torch.optim.Muon,
+    ) -> None:
+        """`model` has a `transformer`; `muon` is the rule for its blocks' matrices."""
         self.settings, self.rank = settings, rank
         self.parameters = list(model.parameters())
         self.shares = split_evenly(hidden_matrices(model), settings.ranks)
         hidden = {id(matrix) for share in self.shares for matrix in share}
         others = [parameter for parameter in self.parameters if id(parameter) not in hidden]
-        self.muon = torch.optim.Muon(
+        self.muon = muon(
             self.shares[rank], lr=settings.muon_rate, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
         )
         self.adam = torch.optim.AdamW(
@@ -33,7 +40,7 @@ class Optimisers:
 
     def step(self, index: int) -> None:
         """Average the gradients, update, share the matrices, clear the gradients."""
-        self._average_gradients()
+        average_gradients(self.parameters, self.settings.ranks)
         nn.utils.clip_grad_norm_(self.parameters, 1.0)
         share = rate_share(index, self.settings)
         self.muon.param_groups[0]["lr"] = share * self.settings.muon_rate
@@ -43,15 +50,6 @@ class Optimisers:
         self._share_matrices()
         for parameter in self.parameters:
             parameter.grad = None
-
-    def _average_gradients(self) -> None:
-        if self.settings.ranks == 1:
-            return
-        gradients = [parameter.grad for parameter in self.parameters if parameter.grad is not None]
-        flat = torch.cat([gradient.flatten() for gradient in gradients])
-        distributed.all_reduce(flat)
-        flat /= self.settings.ranks
-        _copy_flat(flat, gradients)
 
     def _share_matrices(self) -> None:
         if self.settings.ranks == 1:
@@ -72,12 +70,23 @@ class Optimisers:
         self.adam.load_state_dict(state["adam"])
 
 
-def hidden_matrices(model: TextToLatent) -> list[nn.Parameter]:
+def average_gradients(parameters: Sequence[nn.Parameter], ranks: int) -> None:
+    """Give every rank the mean of all ranks' gradients."""
+    if ranks == 1:
+        return
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    flat = torch.cat([gradient.flatten() for gradient in gradients])
+    distributed.all_reduce(flat)
+    flat /= ranks
+    _copy_flat(flat, gradients)
+
+
+def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """The matrices between hidden widths in the transformer's blocks; modulations are not among them."""
     return [
         parameter
-        for name, parameter in model.transformer.named_parameters()
-        if parameter.ndim == 2 and "transformer_blocks" in name and "norm" not in name
+        for name, parameter in model.get_submodule("transformer").named_parameters()
+        if parameter.ndim == 2 and "blocks." in name and "norm" not in name
     ]
 
 

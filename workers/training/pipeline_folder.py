@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import AutoencoderKL, FluxPipeline, FluxTransformer2DModel
+from diffusers import AutoencoderKL, DiffusionPipeline, FluxPipeline, FluxTransformer2DModel
 from transformers import CLIPTextModel, CLIPTokenizer, T5EncoderModel, T5Tokenizer
 
 from workers.training.architecture import build_clip, build_scheduler, build_t5, build_transformer
@@ -56,11 +56,16 @@ def write_pipeline(
         tokenizer_2=t5_tokenizer,
         transformer=copy.transformer.bfloat16(),
     )
+    place_pipeline(pipeline, folder, records or {})
+
+
+def place_pipeline(pipeline: DiffusionPipeline, folder: Path, records: dict[str, Any]) -> None:
+    """Save a pipeline and JSON `records` beside the folder, readable by all, then put it in its place."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
     pipeline.save_pretrained(fresh)
-    for name, record in (records or {}).items():
+    for name, record in records.items():
         (fresh / name).write_text(json.dumps(record, indent=2) + "\n")
     for path in fresh.rglob("*"):
         path.chmod(0o755 if path.is_dir() else 0o644)

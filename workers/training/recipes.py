@@ -1,4 +1,4 @@
-"""`rheostat train flux-tiny`: stages that each go on from where they stopped.
+"""`rheostat train RECIPE`: stages that each go on from where they stopped. `flux-tiny` is here:
 
 sprites -> judge-main, judge-cross -> autoencoder -> gate -> pool -> transformer -> export
 
@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from diffusers import AutoencoderKL
@@ -29,7 +31,7 @@ from workers.training.pipeline_folder import TextToLatent, build_tokenizers, wri
 from workers.training.pool import build_pool, load_pool
 from workers.training.resumable import Checkpoints, Deadline, run
 from workers.training.scenes import sample_scenes
-from workers.training.settings import FluxTinySettings
+from workers.training.settings import FluxTinySettings, Settings
 from workers.training.sprites import atlas_path
 
 DEFAULT_CACHE = Path.home() / ".cache" / "rheostat"
@@ -40,6 +42,19 @@ SERVED_AS = {
 }
 """What a server offers: 64 x 64 is what the weights are trained for, other sizes run all the same."""
 
+_RECIPES = {
+    "flux-tiny": ("workers.training.recipes", "FluxTinyRecipe"),
+    "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
+}
+"""Name -> module and class, made of (cache, out, deadline, settings=its defaults)."""
+
+
+class Recipe(Protocol):
+    """Named stages over one cache folder."""
+
+    def stages(self) -> dict[str, Callable[[], bool]]:
+        """Name -> stage, in order; a stage returns False when the deadline stopped it."""
+
 
 class GateError(RuntimeError):
     """A stage's result is not good enough for the next stage."""
@@ -49,10 +64,10 @@ class GateError(RuntimeError):
 class FluxTinyRecipe:
     """The stages of `flux-tiny` over one cache folder."""
 
-    settings: FluxTinySettings
     cache: Path
     out: Path
     deadline: Deadline
+    settings: FluxTinySettings = field(default_factory=FluxTinySettings)
 
     @property
     def work(self) -> Path:
@@ -162,12 +177,12 @@ def train(
     cache: Path | None = None,
     until: str | None = None,
     max_minutes: float | None = None,
-    settings: FluxTinySettings | None = None,
+    settings: Settings | None = None,
 ) -> bool:
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny".
+        name: "flux-tiny" or "wan-tiny".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.
@@ -180,11 +195,13 @@ def train(
     Raises:
         ValueError: no such recipe or stage.
     """
-    if name != "flux-tiny":
-        raise ValueError(f"no recipe {name!r}; there is: flux-tiny")
+    if name not in _RECIPES:
+        raise ValueError(f"no recipe {name!r}; there is: {', '.join(_RECIPES)}")
     torch.set_num_threads(1)
+    module, kind = _RECIPES[name]
+    given: dict[str, Any] = {} if settings is None else {"settings": settings}
     folders = (cache or DEFAULT_CACHE, out or DEFAULT_OUT)
-    recipe = FluxTinyRecipe(settings or FluxTinySettings(), *folders, Deadline(max_minutes))
+    recipe: Recipe = getattr(import_module(module), kind)(*folders, Deadline(max_minutes), **given)
     stages = recipe.stages()
     if until is not None and until not in stages:
         raise ValueError(f"no stage {until!r}; there are: {', '.join(stages)}")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import string
 from collections import Counter
+from collections.abc import Sequence
 from itertools import pairwise, product
 
 from tokenizers.pre_tokenizers import ByteLevel
@@ -71,17 +72,17 @@ def _merge(symbols: tuple[str, ...], pair: tuple[str, str]) -> tuple[str, ...]:
     return tuple(merged)
 
 
-def train_t5_tokenizer() -> T5Tokenizer:
+def train_t5_tokenizer(corpus: Sequence[str] | None = None, max_length: int = TEXT_TOKENS) -> T5Tokenizer:
     """A unigram model over space-marked words, estimated by counting them; `</s>` at the end.
 
     Counting is the exact maximum-likelihood estimate when every word is its own piece. Single letters carry
-    words that no caption has, at a score no split of a known word can beat.
+    words that no caption has, at a score no split of a known word can beat. Without a corpus: the scenes'.
     """
-    corpus = caption_corpus()
+    corpus = caption_corpus() if corpus is None else corpus
     words = Counter(word for caption in corpus for word in caption.split())
     words += Counter(caption.capitalize().split()[0] for caption in corpus)
     total = sum(words.values())
     known = [(f"\u2581{word}", math.log(count / total)) for word, count in sorted(words.items())]
     letters = [(letter, -20.0) for letter in ("\u2581", *string.printable) if not letter.isspace()]
     specials = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", -30.0)]
-    return T5Tokenizer(vocab=specials + known + letters, extra_ids=0, model_max_length=TEXT_TOKENS)
+    return T5Tokenizer(vocab=specials + known + letters, extra_ids=0, model_max_length=max_length)

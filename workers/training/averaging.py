@@ -1,0 +1,41 @@
+"""What the jointly trained denoisers share: weights, their running average, this rank's optimisers."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import nn
+
+from workers.training.optimisers import Optimisers
+from workers.training.settings import TransformerSettings
+
+Network = TypeVar("Network", bound=nn.Module)
+
+
+class AveragedTrainee(Generic[Network]):
+    """The state of a denoiser in training; a subclass adds the step."""
+
+    def __init__(self, settings: TransformerSettings, model: Network, optimisers: Optimisers) -> None:
+        self.settings, self.num_steps = settings, settings.num_steps
+        self.model, self.optimisers = model, optimisers
+        self.average = {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def average_weights(self, index: int) -> None:
+        """Exponential average, faster at the beginning so that the start is soon forgotten."""
+        decay = min(self.settings.ema_decay, (1 + index) / (10 + index))
+        torch._foreach_lerp_(list(self.average.values()), list(self.model.state_dict().values()), 1 - decay)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Weights, their average, and this rank's optimisers."""
+        return {
+            "model": self.model.state_dict(),
+            "average": self.average,
+            "optimisers": self.optimisers.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a state."""
+        self.model.load_state_dict(state["model"])
+        self.average = state["average"]
+        self.optimisers.load_state_dict(state["optimisers"])
