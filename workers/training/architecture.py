@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from diffusers import AutoencoderKL, FlowMatchEulerDiscreteScheduler, FluxTransformer2DModel
 from torch import nn
@@ -78,21 +80,25 @@ def build_clip(vocab_size: int, bos: int, eos: int, pad: int) -> CLIPTextModel:
 
 def build_t5(vocab_size: int) -> T5EncoderModel:
     """The sequence encoder: 2 layers of width 128."""
-    config = T5Config(
-        vocab_size=vocab_size,
-        d_model=TEXT_WIDTH,
-        d_kv=32,
-        d_ff=2 * TEXT_WIDTH,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-        use_cache=False,
-        is_encoder_decoder=False,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    return T5EncoderModel(config)
+    return T5EncoderModel(T5Config(**t5_options(vocab_size, TEXT_WIDTH)))
+
+
+def t5_options(vocab_size: int, width: int) -> dict[str, Any]:
+    """A configuration of T5's family for a small encoder: 2 layers, 4 heads."""
+    return {
+        "vocab_size": vocab_size,
+        "d_model": width,
+        "d_kv": width // 4,
+        "d_ff": 2 * width,
+        "num_layers": 2,
+        "num_heads": 4,
+        "feed_forward_proj": "gated-gelu",
+        "dropout_rate": 0.0,
+        "use_cache": False,
+        "is_encoder_decoder": False,
+        "pad_token_id": 0,
+        "eos_token_id": 1,
+    }
 
 
 def build_scheduler() -> FlowMatchEulerDiscreteScheduler:

@@ -11,6 +11,8 @@ from diffusers import AutoencoderKLWan, UniPCMultistepScheduler, WanTransformer3
 from torch import nn
 from transformers import UMT5Config, UMT5EncoderModel
 
+from workers.training.architecture import t5_options
+
 TEXT_TOKENS = 24
 TEXT_WIDTH = 64
 LATENT_CHANNELS = 8
@@ -67,21 +69,7 @@ def build_transformer(num_layers: int = 10, num_attention_heads: int = 10) -> Wa
 
 def build_text_encoder(vocab_size: int) -> UMT5EncoderModel:
     """2 layers of width 64; relative positions, so that it knows which colour stands before which name."""
-    config = UMT5Config(
-        vocab_size=vocab_size,
-        d_model=TEXT_WIDTH,
-        d_kv=16,
-        d_ff=2 * TEXT_WIDTH,
-        num_layers=2,
-        num_heads=4,
-        feed_forward_proj="gated-gelu",
-        dropout_rate=0.0,
-        use_cache=False,
-        is_encoder_decoder=False,
-        pad_token_id=0,
-        eos_token_id=1,
-    )
-    return UMT5EncoderModel(config)
+    return UMT5EncoderModel(UMT5Config(**t5_options(vocab_size, TEXT_WIDTH)))
 
 
 def build_scheduler() -> UniPCMultistepScheduler:
