@@ -11,6 +11,7 @@ import pytest
 import torch
 from diffusers import FluxTransformer2DModel
 
+from tests.training.resuming import resumed_and_through
 from workers.training.autoencoder import AutoencoderTrainee
 from workers.training.flux_tiny import FluxTinyTrainee, sample_sigma
 from workers.training.judge_training import JudgeTrainee
@@ -64,17 +65,8 @@ def leaves(state: dict[str, Any]) -> list[torch.Tensor]:
 @pytest.mark.parametrize("build", [judge_trainee, autoencoder_trainee, flux_trainee])
 def test_stopped_and_resumed_equals_run_through(build: Callable[[], Trainee], tmp_path: Path) -> None:
     """Each trainee builds its own tokenizers: ids that changed between builds were once found here."""
-    through = build()
-    assert run(through, Checkpoints(tmp_path / "through", "stage"), Deadline())
-
-    stopped = build()
-    for index in range(2):
-        stopped.step(index)
-    Checkpoints(tmp_path / "resumed", "stage").save(2, stopped.state_dict())
-    resumed = build()
-    assert run(resumed, Checkpoints(tmp_path / "resumed", "stage"), Deadline())
-
-    ours, theirs = leaves(resumed.state_dict()), leaves(through.state_dict())
+    resumed, through = resumed_and_through(build, tmp_path)
+    ours, theirs = leaves(resumed), leaves(through)
     assert len(ours) == len(theirs) > 10
     assert all(torch.equal(left, right) for left, right in zip(ours, theirs, strict=True))
 

@@ -12,10 +12,11 @@ import torch
 from diffusers import WanPipeline
 from torch.utils._pytree import tree_leaves
 
+from tests.training.resuming import resumed_and_through
 from workers.models.folder import FolderSettings
 from workers.training.clips import sample_clips
 from workers.training.optimisers import hidden_matrices
-from workers.training.resumable import Checkpoints, Deadline, Trainee, run
+from workers.training.resumable import Deadline, Trainee
 from workers.training.settings import TransformerSettings
 from workers.training.video.architecture import (
     LATENT_SHAPE,
@@ -69,17 +70,8 @@ def wan_trainee() -> Trainee:
 
 @pytest.mark.parametrize("build", [reader_trainee, autoencoder_trainee, wan_trainee])
 def test_stopped_and_resumed_equals_run_through(build: Callable[[], Trainee], tmp_path: Path) -> None:
-    through = build()
-    assert run(through, Checkpoints(tmp_path / "through", "stage"), Deadline())
-
-    stopped = build()
-    for index in range(2):
-        stopped.step(index)
-    Checkpoints(tmp_path / "resumed", "stage").save(2, stopped.state_dict())
-    resumed = build()
-    assert run(resumed, Checkpoints(tmp_path / "resumed", "stage"), Deadline())
-
-    ours, theirs = tree_leaves(resumed.state_dict()), tree_leaves(through.state_dict())
+    resumed, through = resumed_and_through(build, tmp_path)
+    ours, theirs = tree_leaves(resumed), tree_leaves(through)
     assert len(ours) == len(theirs) > 10
     tensors = [pair for pair in zip(ours, theirs, strict=True) if isinstance(pair[0], torch.Tensor)]
     assert all(torch.equal(left, right) for left, right in tensors)
