@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 MAX_TEXT_TOKENS = 512
 """Both FLUX and Wan pipelines cut the long text encoder's input here."""
@@ -86,6 +86,19 @@ class WanTransformerShape(_TransformerShape):
     @property
     def num_blocks(self) -> int:
         return self.num_layers
+
+
+class PareShape(_Shape):
+    """What PARE left of a Wan transformer: the same in every block, whose input and output stay as they were.
+
+    `least_blocks` and `most_blocks` are K_min and K_max, between which its router was trained to choose.
+    """
+
+    self_heads: PositiveInt
+    cross_heads: PositiveInt
+    ffn_dim: PositiveInt
+    least_blocks: PositiveFloat
+    most_blocks: PositiveFloat
 
 
 class ClipTextShape(_Shape):
@@ -237,12 +250,13 @@ class FluxShapes(_Shape):
 
 
 class WanShapes(_Shape):
-    """A Wan 2.1 pipeline."""
+    """A Wan 2.1 pipeline; `transformer` is the unpruned one also where `pare` says what is left of it."""
 
     family: Literal["wan"] = "wan"
     transformer: WanTransformerShape
     umt5: T5Shape
     autoencoder: WanAutoencoderShape
+    pare: PareShape | None = None
 
     @classmethod
     def from_configs(
@@ -252,6 +266,7 @@ class WanShapes(_Shape):
         vae: Mapping[str, Any],
         *,
         text_tokens: int = MAX_TEXT_TOKENS,
+        pare: PareShape | None = None,
     ) -> Self:
         """Read the pipeline folder's `config.json` files; 512 text tokens are used at most."""
         return cls(
@@ -260,6 +275,7 @@ class WanShapes(_Shape):
                 {"model_type": "umt5", **text_encoder}, tokens=min(text_tokens, MAX_TEXT_TOKENS)
             ),
             autoencoder=WanAutoencoderShape.from_config(vae),
+            pare=pare,
         )
 
     @property

@@ -27,6 +27,7 @@ __all__ = [
     "denoiser_cost",
     "encode_cost",
     "evaluations",
+    "own_cost",
     "price",
     "steps_within",
     "text_cost",
@@ -104,11 +105,21 @@ def steps_within(solver: str, affordable: int) -> int:
 def denoiser_cost(
     shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
 ) -> DenoiserCost:
-    """FLOP of one evaluation for one row of this size."""
+    """FLOP of one evaluation for one row of this size, with all blocks and nothing pruned: full compute."""
     tokens = shapes.image_tokens(width, height, num_frames)
     if isinstance(shapes, FluxShapes):
         return flux_cost(shapes.transformer, image_tokens=tokens, text_tokens=shapes.text_tokens)
     return wan_cost(shapes.transformer, video_tokens=tokens, text_tokens=shapes.text_tokens)
+
+
+def own_cost(
+    shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
+) -> DenoiserCost:
+    """The same of the network as it is: of the pruned blocks, where it is pruned."""
+    if isinstance(shapes, FluxShapes) or shapes.pare is None:
+        return denoiser_cost(shapes, width=width, height=height, num_frames=num_frames)
+    tokens = shapes.image_tokens(width, height, num_frames)
+    return wan_cost(shapes.transformer, video_tokens=tokens, text_tokens=shapes.text_tokens, pare=shapes.pare)
 
 
 def text_cost(shapes: FluxShapes | WanShapes) -> int:
