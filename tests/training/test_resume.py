@@ -18,6 +18,7 @@ from workers.training.judge_training import JudgeTrainee
 from workers.training.optimisers import hidden_matrices, rate_share, split_evenly
 from workers.training.pipeline_folder import TextToLatent, build_tokenizers
 from workers.training.pool import Pool, pack, tokenise
+from workers.training.ranks import transformer_checkpoints
 from workers.training.resumable import Checkpoints, Deadline, Trainee, run
 from workers.training.settings import AutoencoderSettings, JudgeSettings, TransformerSettings
 
@@ -89,6 +90,18 @@ def test_ranks_go_on_from_the_newest_step_all_have(tmp_path: Path) -> None:
         "stage-rank0-000003.pt",
         "stage-rank0-000004.pt",
     }
+
+
+def test_states_asked_for_outlive_the_run(tmp_path: Path) -> None:
+    """The plateau's end, 10 - 4, is kept as well: a longer run goes on from there."""
+    settings = TransformerSettings(
+        num_steps=10, decay_steps=4, guided_steps=2, ranks=1, milestones=(2,), compiled=False
+    )
+    checkpoints = transformer_checkpoints(settings, tmp_path)
+    for step in range(1, 11):
+        checkpoints.save(step, {})
+    kept = {int(path.stem.rpartition("-")[2]) for path in tmp_path.iterdir()}
+    assert kept == {2, 6, 9, 10}
 
 
 def test_rates_warm_up_hold_and_fall_to_zero() -> None:

@@ -69,7 +69,8 @@ def transformer_checkpoints(transformer: TransformerSettings, work: Path) -> Che
     """The states of a transformer stage, rank 0's."""
     # The end of the plateau is kept for good: a later session may raise `num_steps` and go on from there.
     plateau = transformer.num_steps - max(transformer.decay_steps, transformer.guided_steps)
-    return Checkpoints(work, "transformer", ranks=transformer.ranks, milestones=frozenset({plateau}))
+    milestones = frozenset({plateau, *transformer.milestones})
+    return Checkpoints(work, "transformer", ranks=transformer.ranks, milestones=milestones)
 
 
 def _rank(rank: int, order: _Order) -> None:

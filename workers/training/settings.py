@@ -50,6 +50,7 @@ class TransformerSettings(Settings):
         ranks: processes of one thread each; gradients are averaged over them.
         muon_rate, adam_rate: for the blocks' matrices, and for everything else.
         caption_dropout: share of rows that see the empty caption.
+        milestones: steps whose states are kept for good, to look at how something came about.
     """
 
     num_steps: int = 4800
@@ -64,6 +65,7 @@ class TransformerSettings(Settings):
     caption_dropout: float = 0.1
     ema_decay: float = 0.999
     compiled: bool = True
+    milestones: tuple[int, ...] = ()
 
 
 class FluxTinySettings(Settings):

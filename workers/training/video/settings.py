@@ -27,7 +27,7 @@ class WanAutoencoderSettings(Settings):
     frame_batch: int = 32
     clip_steps: int = 3500
     clip_batch: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 5e-4
     kl_weight: float = 1e-3
     edge_weight: float = 0.5
     change_weight: float = 0.5
@@ -53,6 +53,7 @@ class WanTransformerSettings(TransformerSettings):
     guided_steps: int = 1500
     batch: int = 32
     compiled: bool = False
+    milestones: tuple[int, ...] = (500, 1000, 2000, 4000, 6000)
 
 
 class EvaluationSettings(Settings):
