@@ -10,12 +10,13 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FluxTransformer2DModel
+from torch import nn
 
 from tests.training.resuming import resumed_and_through
 from workers.training.autoencoder import AutoencoderTrainee
 from workers.training.flux_tiny import FluxTinyTrainee, sample_sigma
 from workers.training.judge_training import JudgeTrainee
-from workers.training.optimisers import hidden_matrices, rate_share, split_evenly
+from workers.training.optimisers import hidden_matrices, limit_outliers, rate_share, split_evenly
 from workers.training.pipeline_folder import TextToLatent, build_tokenizers
 from workers.training.pool import Pool, pack, tokenise
 from workers.training.ranks import transformer_checkpoints
@@ -109,6 +110,22 @@ def test_rates_warm_up_hold_and_fall_to_zero() -> None:
     settings = TransformerSettings(num_steps=10, warmup_steps=2, decay_steps=4)
     shares = [rate_share(index, settings) for index in range(10)]
     assert shares == [0.5, 1, 1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
+
+
+def test_an_outlier_is_cut_to_twice_the_length_remembered() -> None:
+    """(3, 4) is remembered as 5 long: (60, 80) becomes (6, 8); what is shorter, or the first, stays."""
+    parameter = nn.Parameter(torch.zeros(2))
+    optimiser = torch.optim.AdamW([parameter], lr=0.1)
+
+    def limited(*gradient: float) -> list[float]:
+        parameter.grad = torch.tensor(gradient, dtype=torch.float32)
+        limit_outliers(optimiser, 2.0)
+        return parameter.grad.tolist()
+
+    assert limited(3, 4) == [3, 4]
+    optimiser.step()
+    assert limited(60, 80) == pytest.approx([6, 8], rel=1e-4)
+    assert limited(0, 9.9) == pytest.approx([0, 9.9])
 
 
 def test_matrices_are_dealt_out_once_and_evenly() -> None:

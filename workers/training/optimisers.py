@@ -81,6 +81,25 @@ def average_gradients(parameters: Sequence[nn.Parameter], ranks: int) -> None:
     _copy_flat(flat, gradients)
 
 
+@torch.no_grad()
+def limit_outliers(optimiser: torch.optim.Optimizer, factor: float) -> None:
+    """Shorten every gradient that is more than `factor` times as long as AdamW remembers it to be.
+
+    AdamW divides by what it remembers, so one outlier moves a tensor for many steps; a limit on the length of
+    all gradients together does not hold back a single tensor's.
+    """
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            state = optimiser.state.get(parameter, {})
+            if parameter.grad is None or "exp_avg_sq" not in state:
+                continue
+            seen = 1 - group["betas"][1] ** state["step"]
+            longest = factor * (state["exp_avg_sq"].sum() / seen).sqrt()
+            length = parameter.grad.norm()
+            if length > longest > 0:
+                parameter.grad.mul_(longest / length)
+
+
 def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     """The matrices between hidden widths in the transformer's blocks; modulations are not among them."""
     return [

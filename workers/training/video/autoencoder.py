@@ -12,12 +12,14 @@ from torch import Tensor, nn
 
 from workers.training.autoencoder import reconstruction_loss
 from workers.training.clips import Frames, sample_clips
-from workers.training.optimisers import average_gradients
+from workers.training.optimisers import average_gradients, limit_outliers
 from workers.training.resumable import ScheduledTrainee, step_seed
 from workers.training.video.architecture import LATENT_CHANNELS, build_autoencoder
 from workers.training.video.settings import WanAutoencoderSettings
 
 _QUIET = -4.0  # logarithm of the variance
+_LONGEST_GRADIENT = 2.0
+"""Times the length remembered. Without this limit the training collapses within 800 steps."""
 
 
 class WanAutoencoderTrainee(ScheduledTrainee):
@@ -52,6 +54,8 @@ class WanAutoencoderTrainee(ScheduledTrainee):
         self.optimiser.zero_grad()
         torch.autograd.backward(loss)
         average_gradients(list(self.network.parameters()), self.ranks)
+        # Its norms divide by the length of a cell's channels; where that is small, a gradient is huge.
+        limit_outliers(self.optimiser, _LONGEST_GRADIENT)
         torch.nn.utils.clip_grad_norm_(self.network.parameters(), 1.0)
         self.optimiser.step()
         self.schedule.step()

@@ -25,9 +25,9 @@ class WanAutoencoderSettings(Settings):
 
     frame_steps: int = 2000
     frame_batch: int = 32
-    clip_steps: int = 3500
+    clip_steps: int = 2500
     clip_batch: int = 8
-    learning_rate: float = 5e-4
+    learning_rate: float = 8e-4
     kl_weight: float = 1e-3
     edge_weight: float = 0.5
     change_weight: float = 0.5
