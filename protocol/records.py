@@ -173,6 +173,13 @@ class ClaimedJob:
     cancel: bool
 
 
+class ModelRoom(NamedTuple):
+    """What one model may take of a worker's room: so many jobs, and memory as long as so much stays free."""
+
+    jobs: int
+    kept_bytes: int = 0
+
+
 class Claim(NamedTuple):
     """What a claim brought.
 

@@ -21,6 +21,7 @@ from protocol.jobqueue import JobQueue
 from protocol.receipts import FLOP_PER_TFLOP
 from protocol.records import ClaimedJob
 from protocol.states import WorkerState
+from workers.allowances import Allowances
 from workers.board import Board, Lease, Verdict
 from workers.claimer import Claimer, Room
 from workers.engine import (
@@ -92,12 +93,12 @@ class Runtime:
         self._something_to_do = asyncio.Event()
         self._orders_number = -1
         self._hand_back_at: float | None = None
-        self._free_bytes = 0
+        self._free_bytes = engine.free_bytes
+        self._allowances = Allowances.of(entries, settings, self._free_bytes)
 
     async def run(self) -> None:
         """Serve until drained."""
         self._board.allowed_s = self._settings.step_timeout_s
-        self._free_bytes = self._engine.free_bytes
         self._roster.become(WorkerState.READY, tuple(self._entries))
         async with asyncio.TaskGroup() as group:
             claims = group.create_task(self._claimer.run())
@@ -132,9 +133,10 @@ class Runtime:
     def _room(self) -> Room:
         """What may be claimed now: nothing while jobs wait for their admission, or one must run alone."""
         held = tuple(self._roster)
+        rooms = self._allowances.rooms(job.model for job in held)
         full = any(job.order is None or job.claimed.solo for job in held)
-        most = 0 if full else min(self._settings.claim_batch, self._settings.max_running_jobs - len(held))
-        return Room(most, self._free_bytes, idle=not held)
+        most = 0 if full else min(self._settings.claim_batch, max(room.jobs for room in rooms.values()))
+        return Room(most, self._free_bytes, idle=not held, models=rooms)
 
     def _take(self, claimed: tuple[ClaimedJob, ...]) -> None:
         self._roster.hold(claimed)

@@ -46,6 +46,16 @@ class WorkerSettings(LayeredSettings):
     """Jobs in the engine at once, where memory would allow more."""
     claim_batch: Annotated[int, Field(ge=1, le=64)] = 8
     """Jobs taken by one claim. More is fewer calls; less leaves more to other workers."""
+    keep_for_others: Annotated[float, Field(ge=0, le=0.5)] = 0.25
+    """Of places and memory, what jobs of one model leave to the other models served, shared among those.
+
+    One place each at least, where there are so many. 0: nothing is kept.
+    """
+    weights: dict[str, Positive] = {}
+    """The share of the engine's time a model has against the others, by its name; 1 for those not named.
+
+    Counts only where several models have work.
+    """
     publish_every_s: Annotated[float, Field(ge=0, le=5)] = 0.05
     """Step events go out at most this often; `started` and the end at once."""
 

@@ -34,7 +34,14 @@ def load_models(settings: WorkerSettings) -> list[Model]:
 
 def make_engine(models: Sequence[Model], settings: WorkerSettings) -> Engine:
     """The engine over these models."""
-    return Engine(models, EngineSettings(num_threads=settings.threads, preview_every=settings.preview_every))
+    return Engine(
+        models,
+        EngineSettings(
+            num_threads=settings.threads,
+            preview_every=settings.preview_every,
+            weights=settings.weights,
+        ),
+    )
 
 
 def warm_up(engine: Engine, entries: Sequence[CatalogEntry], meter: Meter, speed: Speedometer) -> None:

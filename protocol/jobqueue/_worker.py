@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Literal, NamedTuple, cast
 
 from pydantic import ValidationError
@@ -16,7 +16,7 @@ from protocol.connection import translated
 from protocol.errors import ErrorInfo, Unavailable
 from protocol.events import Event, Preview, Step, encode_event
 from protocol.jobqueue._base import Arguments, Base
-from protocol.records import Claim, ClaimedJob, JobKey, JobResult
+from protocol.records import Claim, ClaimedJob, JobKey, JobResult, ModelRoom
 from protocol.states import JobStatus
 
 logger = logging.getLogger(__name__)
@@ -75,7 +75,16 @@ class WorkerSide(Base):
             raise Unavailable("the job store does not answer", retry_after_s=1) from error
         return rung is not None
 
-    async def claim(self, worker: str, token: str, models: Sequence[str], free_bytes: int, k: int) -> Claim:
+    async def claim(
+        self,
+        worker: str,
+        token: str,
+        models: Sequence[str],
+        free_bytes: int,
+        k: int,
+        *,
+        limits: Mapping[str, ModelRoom] | None = None,
+    ) -> Claim:
         """Lease up to `k` jobs that fit into `free_bytes`. With the same token again: the same jobs.
 
         The queue writes `started`. A job that has crashed its worker twice (`solo`) is given only to a worker
@@ -87,12 +96,16 @@ class WorkerSide(Base):
             models: served, with equal rights.
             free_bytes: memory for samples; what an idle worker names is all it has.
             k: at least 1.
+            limits: what single models may take of it; those not named: all. `kept_bytes` does not bind a
+                worker that holds nothing: its first job may be as large as all it has.
         """
+        rooms = [(model, *(limits or {}).get(model, ModelRoom(k))) for model in models]
+        served = [each for room in rooms for each in room]
         partitions = self.settings.partitions
         for shift in range(partitions):
             partition = (self._next_partition + shift) % partitions
             elsewhere = await self._held_elsewhere(worker, partition)
-            row = await self._run("claim", partition, worker, token, free_bytes, k, elsewhere, *models)
+            row = await self._run("claim", partition, worker, token, free_bytes, k, elsewhere, *served)
             jobs = [job for fields in row[1:] if (job := await self._readable(fields, token))]
             if row[1:] or row[0]:
                 self._next_partition = (partition + 1) % partitions

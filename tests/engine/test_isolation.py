@@ -151,16 +151,16 @@ def test_groups_of_different_sizes_take_turns(load_flux: Callable[..., Any]) -> 
         request("plain", num_inference_steps=6, width=96),
         request("distilled", num_inference_steps=6),
     ]
-    engine = Engine(models)
+    engine = Engine(models, EngineSettings(slice_s=60))
     for body in bodies:
         engine.add(body)
-    moved = []
+    moved, results = [], dict[str, Result]()
     for _ in range(9):
-        engine.step()
+        results |= {event.id: event.result for event in engine.step() if isinstance(event, Finished)}
         assert engine.last_turn is not None
         moved.append((engine.last_turn.model, engine.last_turn.rows))
     assert {model for model, _ in moved} == {"plain", "distilled"}
-    results = finish(engine)
+    results |= finish(engine)
     alone = [Engine(models).run([body])[0] for body in bodies]
     assert all(any(same(result, other) for other in alone) for result in results.values())
     assert len(results) == 3

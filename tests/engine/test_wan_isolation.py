@@ -10,7 +10,7 @@ import pytest
 
 from tests.engine.clips import clip, same
 from tests.engine.requests import request
-from workers.engine import Engine, Finished, Result
+from workers.engine import Engine, EngineSettings, Finished, Result
 
 SUBJECT: dict[str, Any] = {"prompt": "two blue dogs", "seed": 99, "num_inference_steps": 5}
 
@@ -87,15 +87,15 @@ def test_clips_and_pictures_of_all_sizes_share_an_engine(
     models = [load_wan(), load_flux("plain")]
     bodies = [clip(num_inference_steps=5), clip(num_frames=9, num_inference_steps=5), request()]
     alone = [Engine(models).run([body])[0] for body in bodies]
-    engine = Engine(models)
+    engine = Engine(models, EngineSettings(slice_s=60))
     ids = [engine.add(body) for body in bodies]
-    moved = []
+    moved, results = [], dict[str, Result]()
     for _ in range(6):
-        engine.step()
+        results |= {event.id: event.result for event in engine.step() if isinstance(event, Finished)}
         assert engine.last_turn is not None
         moved.append(engine.last_turn.model)
     assert set(moved) == {"unipc", "plain"}
-    results = finish(engine)
+    results |= finish(engine)
     assert same(results[ids[0]], alone[0])
     assert same(results[ids[1]], alone[1])
     assert same(results[ids[2]], alone[2])

@@ -12,6 +12,7 @@ import pytest_asyncio
 from protocol.cost.memory import sample_bytes
 from protocol.jobqueue import ClaimedJob
 from protocol.jobs import GenerationRequest
+from protocol.records import ModelRoom
 from protocol.resolve import resolve
 from tests.system.harness import MODEL, Desk
 from workers.claimer import Claimer, Room
@@ -113,6 +114,22 @@ async def test_a_job_passed_over_too_often_is_waited_for(desk: Desk) -> None:
     async with asyncio.timeout(5):
         while large not in {job.key for job in hands.held}:
             await asyncio.sleep(0.01)
+    await end([running])
+
+
+async def test_room_for_another_model_is_noticed_while_it_listens(desk: Desk) -> None:
+    """Nothing of this model may come; when its place is free it comes at once, not after the bell's 2 s."""
+    hands = Hands(Room(4, LARGE, idle=True, models={MODEL: ModelRoom(0), "other": ModelRoom(4)}))
+    eager = Claimer(desk.queue, "worker", [MODEL, "other"], lambda: hands.room, hands.take)
+    running = asyncio.create_task(eager.run())
+    await desk.submit("job")
+    await asyncio.sleep(0.3)
+    assert not hands.held
+    hands.room = hands.room._replace(models={})
+    opened = time.monotonic()
+    eager.look_again()
+    await hands.holds(1)
+    assert time.monotonic() - opened < 0.5
     await end([running])
 
 

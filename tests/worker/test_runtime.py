@@ -61,13 +61,23 @@ class Bench:
         return self.metrics.registry.get_sample_value(metric.name, named) or 0.0
 
 
+@pytest.fixture
+def served(load_flux: Callable[[str, str], Any]) -> list[Any]:
+    """The models of the loop."""
+    return [load_flux("plain", "float32")]
+
+
+@pytest.fixture
+def served_with_clips(served: list[Any], load_wan: Callable[[str, str], Any]) -> list[Any]:
+    served.append(load_wan("unipc", "float32"))
+    return served
+
+
 @pytest_asyncio.fixture
-async def bench(
-    valkey_url: str, tmp_path: Path, load_flux: Callable[[str, str], Any]
-) -> AsyncIterator[Bench]:
-    model = load_flux("plain", "float32")
+async def bench(valkey_url: str, tmp_path: Path, served: list[Any]) -> AsyncIterator[Bench]:
     desk = await Desk.open(valkey_url)
-    await desk.catalog.put(model.catalog)
+    for model in served:
+        await desk.catalog.put(model.catalog)
     queue = await JobQueue.connect(valkey_url, QUEUE)
     fd = Board.create()
     inlet, outlet = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -78,8 +88,8 @@ async def bench(
         "worker",
         WorkerSettings.load(queue=QUEUE),
         board=Board(fd),
-        engine=Engine([model]),
-        entries=[model.catalog],
+        engine=Engine(served),
+        entries=[model.catalog for model in served],
         queue=queue,
         store=store,
         meter=Meter(outlet),
@@ -205,6 +215,26 @@ async def test_metrics_account_for_every_step(bench: Bench) -> None:
     assert bench.value(metrics.COMPUTE, MODEL, "spent") == pytest.approx(receipts)
     assert bench.value(metrics.JOBS, MODEL, "completed") == bench.value(metrics.JOBS, MODEL, "cancelled") == 1
     assert bench.value(metrics.RUNNING_SAMPLES, MODEL) == 0
+
+
+async def test_clips_leave_a_place_to_a_picture(served_with_clips: list[Any], bench: Bench) -> None:
+    """20 long clips wait for 16 places. 12 run, and a picture that comes last ends first."""
+    entry, clips = served_with_clips[1].catalog, []
+    for index in range(20):
+        given = {"prompt": "a red apple", "seed": index, "num_inference_steps": 400}
+        asked = GenerationRequest.model_validate({"model": entry.name, "input": given})
+        clips.append(new_job(JobKey("tester", f"clip-{index}"), resolve(asked, entry), entry))
+        await bench.desk.queue.submit(clips[-1])
+
+    async def all_run() -> bool:
+        return (await bench.desk.queue.load(entry.name)).running_jobs == 12
+
+    await until(all_run, "12 running clips")
+    picture = await bench.desk.submit("picture", steps=5)
+    await bench.desk.assert_ended_once(picture)
+    load = await bench.desk.queue.load(entry.name)
+    assert (load.running_jobs, load.queued_jobs) == (12, 8)
+    await bench.drain(drain_s=0.0)
 
 
 async def test_an_idle_engine_counts_as_alive(bench: Bench) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -18,15 +17,17 @@ from protocol.receipts import FLOP_PER_TFLOP
 from workers.acceleration import Methods
 from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
+from workers.engine.flights import Flights
 from workers.engine.job import Flight, Job
 from workers.engine.memory import free_bytes
 from workers.engine.previews import preview
 from workers.engine.receipts import job_result
 from workers.engine.results import Result, TurnReport
-from workers.engine.scheduler import Scheduler
 from workers.engine.settings import EngineSettings
+from workers.engine.shares import Shares, weights_of
 from workers.engine.stages import decode, encode, make_job, take_off
-from workers.engine.turn import Turn, TurnOutcome
+from workers.engine.turn import TurnOutcome
+from workers.engine.turns import Turns
 from workers.models import Model
 from workers.sampling import check_flow_config
 
@@ -37,7 +38,7 @@ class Engine:
     """Runs jobs of one or more models. Not thread-safe, except that `cancel` may be called from anywhere.
 
     A job's way: `add` checks and queues it; `step` admits its samples as memory allows, encodes its prompts,
-    moves them with their neighbours' and decodes them one by one.
+    moves them with their neighbours' and decodes them one by one. Several models share the time by `Shares`.
 
     Args:
         models: a model, or several with distinct names.
@@ -46,7 +47,8 @@ class Engine:
             calibration.
 
     Raises:
-        ValueError: no models, two of one name, or a schedule this engine would not follow.
+        ValueError: no models, two of one name, a weight for none of them, or a schedule this engine would not
+            follow.
     """
 
     def __init__(
@@ -70,14 +72,18 @@ class Engine:
         self._memory_bytes = self._settings.memory_bytes or int(
             self._settings.memory_share * min(free_bytes(model.device) for model in given)
         )
-        self._scheduler = Scheduler(self._settings)
+        weights = weights_of(self._models, self._settings.weights)
+        self._shares = Shares(weights, self._settings.burst_s)
+        self._turns = Turns(self._models, self._settings)
         self._jobs: dict[str, Job] = {}
-        self._waiting: deque[Flight] = deque()
-        self._flying: list[Flight] = []
-        self._landing: deque[Flight] = deque()
+        self._flights = Flights(self._settings.max_samples, self._memory_bytes)
         self._cancelled: set[str] = set()
         self._added = 0
-        self.last_turn: TurnReport | None = None
+
+    @property
+    def last_turn(self) -> TurnReport | None:
+        """The last turn that ended."""
+        return self._turns.last
 
     @property
     def idle(self) -> bool:
@@ -92,9 +98,8 @@ class Engine:
     @property
     def running(self) -> Mapping[str, int]:
         """Samples in flight, by model."""
-        flights = [*self._flying, *self._landing]
-        counts = Counter(flight.job.model.name for flight in flights)
-        return {name: counts[name] for name in self._models}
+        up = self._flights.up
+        return {name: up[name] for name in self._models}
 
     def can_admit(self, request: GenerationRequest | Mapping[str, Any]) -> bool:
         """Whether all samples of the request would fit beside what is here now. Changes nothing.
@@ -133,7 +138,7 @@ class Engine:
                 f"a sample needs {job.flights[0].bytes} bytes, the engine has {self._memory_bytes}"
             )
         self._jobs[job.id] = job
-        self._waiting.extend(job.flights)
+        self._flights.queue(job.flights)
         return job.id
 
     def cancel(self, job_id: str) -> bool:
@@ -164,25 +169,21 @@ class Engine:
 
     @torch.inference_mode()
     def step(self) -> list[EngineEvent]:
-        """One turn: drop what was cancelled, let in what fits, move one group, decode what has waited."""
+        """Drop what was cancelled, then work for one model: let in what fits, move one group, decode.
+
+        With several models a turn may take several calls, and the others' work goes on between them.
+        """
         events: list[EngineEvent] = []
         self._drop_cancelled(events)
-        self._admit(events)
-        plan = self._scheduler.plan(self._flying)
-        if plan is not None:
-            turn = Turn(
-                self._models[plan.group.model],
-                plan,
-                self._settings.max_forecasts,
-                self._settings.preview_every,
-            )
-            outcome = turn.run()
-            self._scheduler.record(plan, outcome.seconds, whole=outcome.whole)
-            if outcome.overfull:
-                self._scheduler.sizes(plan.group).shrink(plan.rows)
-            self.last_turn = TurnReport(plan.group.model, len(plan.flights), outcome.seconds, outcome.flop)
-            self._settle(outcome, events)
-        self._land(events)
+        name = self._shares.next(self._flights.sizes())
+        if name is not None:
+            started = time.perf_counter()
+            self._admit(name, events)
+            outcome = self._turns.advance(name, self._flights.flying(name))
+            if outcome is not None:
+                self._settle(name, outcome, events)
+            self._land(name, events)
+            self._shares.charge(name, time.perf_counter() - started)
         return events
 
     def _make(self, request: GenerationRequest | Mapping[str, Any], plan: Plan | None, job_id: str) -> Job:
@@ -205,22 +206,17 @@ class Engine:
                 self._remove(self._jobs[job_id])
                 events.append(Cancelled(job_id))
 
-    def _admit(self, events: list[EngineEvent]) -> None:
-        """Let waiting flights in, first come first, while memory, slots and this turn's encodings last."""
+    def _admit(self, name: str, events: list[EngineEvent]) -> None:
+        """Let the model's waiting flights in while room and this turn's encodings last."""
         encodes = self._settings.max_encodes
-        while self._waiting and self._fits(self._waiting[0]):
-            flight = self._waiting[0]
+        for flight in self._flights.fitting():
+            if flight.job.model.name != name or flight.job.id not in self._jobs:
+                continue
             fresh = flight.job.conditions is None
             if fresh and not encodes:
                 return
             encodes -= fresh
-            self._waiting.popleft()
             self._take_off(flight, events)
-
-    def _fits(self, flight: Flight) -> bool:
-        flying = [*self._flying, *self._landing]
-        used = sum(other.bytes for other in flying)
-        return len(flying) < self._settings.max_samples and used + flight.bytes <= self._memory_bytes
 
     def _take_off(self, flight: Flight, events: list[EngineEvent]) -> None:
         job = flight.job
@@ -233,36 +229,39 @@ class Engine:
         except Exception as error:
             self._fail(flight, error, events)
             return
-        self._flying.append(flight)
+        self._flights.take_off(flight)
 
-    def _settle(self, outcome: TurnOutcome, events: list[EngineEvent]) -> None:
+    def _settle(self, name: str, outcome: TurnOutcome, events: list[EngineEvent]) -> None:
         """Tell of every evaluation; who is done goes to the decoder, who failed goes."""
         for move in outcome.moves:
             job = move.flight.job
+            if self._jobs.get(job.id) is not job:
+                continue  # ended while its forward was laid aside
             job.stage_seconds["denoise"] += move.line.seconds
             spent = move.spent_flop / FLOP_PER_TFLOP
             events.append(StepDone(job.id, move.flight.index, move.line, spent, job.model.name))
         for flight, error in outcome.failures:
             self._fail(flight, error, events)
-        for flight in [flight for flight in self._flying if flight.job.solver.ask(flight.state) is None]:
-            self._flying.remove(flight)
-            self._landing.append(flight)
-        self._preview(events)
+        flying = self._flights.flying(name)
+        for flight in [flight for flight in flying if flight.job.solver.ask(flight.state) is None]:
+            self._flights.approach(flight)
+        self._preview(name, events)
 
-    def _preview(self, events: list[EngineEvent]) -> None:
+    def _preview(self, name: str, events: list[EngineEvent]) -> None:
         """Show those who fly on and whose preview is due."""
-        for flight in self._flying:
+        for flight in self._flights.flying(name):
             if flight.estimate is not None:
                 shown = preview(flight, flight.estimate)
                 flight.estimate = None
                 events += [shown] if shown is not None else []
 
-    def _land(self, events: list[EngineEvent]) -> None:
-        """Decode a part of those that wait: one where few do, more where they pile up."""
-        for _ in range(math.ceil(len(self._landing) / self._settings.decode_backlog)):
-            if not self._landing:
-                return
-            flight = self._landing.popleft()
+    def _land(self, name: str, events: list[EngineEvent]) -> None:
+        """Decode a part of the model's that wait: one where few do, more where they pile up."""
+        landing = self._flights.landing(name)
+        for flight in landing[: math.ceil(len(landing) / self._settings.decode_backlog)]:
+            if flight.job.id not in self._jobs:
+                continue
+            self._flights.land(flight)
             try:
                 flight.result = decode(flight)
             except Exception as error:
@@ -280,7 +279,7 @@ class Engine:
     def _fail(self, flight: Flight, error: Exception, events: list[EngineEvent]) -> None:
         """End the flight's job. Only its first failure is told."""
         job = flight.job
-        if job.id not in self._jobs:
+        if self._jobs.get(job.id) is not job:
             return
         if not isinstance(error, RheostatError):
             _LOG.error("job %s failed", job.id, exc_info=error)
@@ -291,6 +290,5 @@ class Engine:
     def _remove(self, job: Job) -> None:
         """Forget a job wherever its flights are."""
         del self._jobs[job.id]
-        self._flying = [flight for flight in self._flying if flight.job is not job]
-        self._waiting = deque(flight for flight in self._waiting if flight.job is not job)
-        self._landing = deque(flight for flight in self._landing if flight.job is not job)
+        self._flights.forget(job)
+        self._turns.forget(job.model.name, self._jobs.values())

@@ -7,7 +7,7 @@ so, and come together again at the head.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from torch import Tensor
 
@@ -37,6 +37,11 @@ class Forward:
 
     def run(self, wanted: Wanted) -> None:
         """Move every sample. What raises leaves the unsettled samples as they were."""
+        for _ in self.blocks(wanted):
+            pass
+
+    def blocks(self, wanted: Wanted) -> Iterator[None]:
+        """As `run`, but comes back between two blocks: other work may be done before it goes on."""
         company = self._gather(wanted)
         if company is None:
             return
@@ -44,6 +49,8 @@ class Forward:
         while moving := [track for track in company.tracks if track.moving]:
             self._block(min(track.cut for track in moving), moving, company)
             self._ask(company)
+            if any(track.moving for track in company.tracks):
+                yield
         self._head(company)
         self._finish(company.tracks)
 

@@ -15,7 +15,7 @@ from workers.engine.results import SampleResult
 from workers.models import Model
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Job:
     """One request under way. `conditions` are its lanes' once the prompts are encoded.
 

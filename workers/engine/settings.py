@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
+from collections.abc import Mapping
+
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt
 
 
 class EngineSettings(BaseModel):
@@ -23,8 +25,14 @@ class EngineSettings(BaseModel):
         max_encodes: jobs whose prompts are encoded in one turn; the others wait for the next.
         preview_every: evaluations of a sample between two previews, each of which costs a decode; 0: none are
             made.
+        weights: the share of the clock a model has against the others', by name; 1 for those not named.
+            Counts only where several models have work.
+        burst_s: seconds a model may save up while it does nothing. More keeps a model quick that comes in
+            bursts; less lets the others wait for less time.
+        slice_s: in an engine of several models a forward is laid aside after so long, at the end of a block,
+            so that another model's samples may move. Less is a shorter wait, more is fewer interruptions.
         decode_backlog: of the samples waiting for their decoder, one in this many (at least one) is decoded a
-            turn.
+            turn, each model for itself.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,3 +49,6 @@ class EngineSettings(BaseModel):
     max_encodes: PositiveInt = 8
     preview_every: NonNegativeInt = 0
     decode_backlog: PositiveInt = 4
+    weights: Mapping[str, PositiveFloat] = {}
+    burst_s: PositiveFloat = 10.0
+    slice_s: PositiveFloat = 0.05

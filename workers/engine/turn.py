@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -55,7 +56,7 @@ class TurnOutcome:
 
 
 class Turn:
-    """Runs one turn plan.
+    """Runs one turn plan, in one go or in slices.
 
     Args:
         model: of the plan's group.
@@ -71,33 +72,65 @@ class Turn:
         self._forward = Forward(model.network, self._settle, max_forecasts)
         self._done: list[_Done] = []
         self._result = TurnOutcome()
+        self._blocks = self._move(plan.flights)
+        self._seconds = 0.0
 
-    def run(self) -> TurnOutcome:
-        """Move the plan's flights together; if that raises, one by one to find out whose fault it was."""
+    @property
+    def plan(self) -> TurnPlan:
+        """Who moves."""
+        return self._plan
+
+    def run(self, slice_s: float = math.inf) -> TurnOutcome | None:
+        """Move the plan's flights together; if that raises, one by one to find out whose fault it was.
+
+        Args:
+            slice_s: after so long the forward is laid aside at the end of a block; the next call goes on.
+
+        Returns:
+            What came of it; None: there are blocks left.
+        """
         started = time.perf_counter()
         try:
-            self._move(self._plan.flights)
+            ended = self._go_on(started + slice_s)
         except Exception as error:
             self._result.overfull = len(self._plan.flights) > 1 and _out_of_memory(error)
             self._move_singly([flight for flight in self._plan.flights if not self._ran(flight)])
-        if self._model.device.type == "cuda":
-            torch.cuda.synchronize(self._model.device)
-        self._account(time.perf_counter() - started)
+            ended = True
+        self._wait_for_device()
+        self._seconds += time.perf_counter() - started
+        if not ended:
+            return None
+        self._account(self._seconds)
         return self._result
 
-    def _move(self, flights: Sequence[Flight]) -> None:
+    def _go_on(self, until_s: float) -> bool:
+        """Run blocks until the time is up; whether none is left."""
+        for _ in self._blocks:
+            if math.isfinite(until_s):
+                self._wait_for_device()
+            if time.perf_counter() >= until_s:
+                return False
+        return True
+
+    def _wait_for_device(self) -> None:
+        """Have queued work done, so that a clock read next tells of it."""
+        if self._model.device.type == "cuda":
+            torch.cuda.synchronize(self._model.device)
+
+    def _move(self, flights: Sequence[Flight]) -> Iterator[None]:
         wanted = []
         for flight in flights:
             point = flight.job.solver.ask(flight.state)
             if point is not None:
                 wanted.append((flight.state, point))
         if wanted:
-            self._forward.run(wanted)
+            yield from self._forward.blocks(wanted)
 
     def _move_singly(self, flights: Sequence[Flight]) -> None:
         for flight in flights:
             try:
-                self._move([flight])
+                for _ in self._move([flight]):
+                    pass
             except Exception as error:
                 _LOG.exception("sample %s failed at evaluation %d", flight.state.key, flight.state.evaluation)
                 self._result.failures.append((flight, _failure(error)))

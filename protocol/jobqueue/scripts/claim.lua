@@ -1,10 +1,14 @@
 #!lua flags=allow-oom
--- ARGV: worker token free_bytes most held_elsewhere models...
+-- ARGV: worker token free_bytes most held_elsewhere {model, most of it, bytes kept free from it}...
 -- -> {bytes to wait for | '', {name req attempt digest full granted due created solo ckpt cancel}...}
 -- Order: rank (priority), then jobs still in time before late ones, then due.
 local worker, token = ARGV[1], ARGV[2]
 local free, most = tonumber(ARGV[3]), tonumber(ARGV[4])
-local models = {unpack(ARGV, 6)}
+local models, may, kept = {}, {}, {}
+for i = 6, #ARGV, 3 do
+  models[#models + 1] = ARGV[i]
+  may[ARGV[i]], kept[ARGV[i]] = tonumber(ARGV[i + 1]), tonumber(ARGV[i + 2])
+end
 local now = now_ms()
 
 local function describe(job)
@@ -49,14 +53,14 @@ end
 local function lineup(window)
   local line = {}
   for _, model in ipairs(models) do
-    local left = window
+    local left = may[model] > 0 and window or 0
     local flows = redis.call('ZRANGE', key('turn', model), 0, 7, 'WITHSCORES')
     for i = 1, #flows, 2 do
       local ready, rank = key('ready', model, flows[i]), tonumber(flows[i + 1])
       if left > 0 then left = left - add(line, now, '+inf', ready, left, rank) end
       if left > 0 then left = left - add(line, '-inf', '(' .. string.format('%.0f', now), ready, left, rank) end
     end
-    add(line, '-inf', '+inf', key('solo', model), 4)
+    if may[model] > 0 then add(line, '-inf', '+inf', key('solo', model), 4) end
   end
   table.sort(line, function(a, b)
     if a.rank ~= b.rank then return a.rank < b.rank end
@@ -70,8 +74,9 @@ end
 local taken, alone, wait, blocked = {}, false, '', nil
 
 local function fits(j)
-  if must_run_alone(j) then return idle and #taken == 0 and j.mem <= free end
-  return j.mem <= free
+  local first = idle and #taken == 0
+  if must_run_alone(j) then return first and j.mem <= free end
+  return j.mem + (first and 0 or kept[j.model]) <= free
 end
 
 local function take(j)
@@ -87,20 +92,21 @@ local function take(j)
   count(j.model, 0, 0, 1, j.units)
   emit(j.name, '{"type":"started","attempt":' .. (j.attempt + 1) .. '}')
   free = free - j.mem
+  may[j.model] = may[j.model] - 1
   taken[#taken + 1] = j.name
   if blocked then blocked.passed = blocked.passed + 1 end
 end
 
 local function consider(job)
   local j = read(job)
-  if not j or j.mem > room then return end
+  if not j or j.mem > room or may[j.model] < 1 then return end
   if fits(j) then
     take(j)
   elseif not blocked then
     blocked = j
   end
   if blocked and blocked.passed >= MAX_PASSES then
-    wait = must_run_alone(blocked) and UNTIL_IDLE or string.format('%.0f', blocked.mem)
+    wait = must_run_alone(blocked) and UNTIL_IDLE or string.format('%.0f', blocked.mem + kept[blocked.model])
   end
 end
 

@@ -1,0 +1,66 @@
+"""Turns of several models, each begun, laid aside and gone on with by itself."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+
+from workers.engine.job import Flight, Job
+from workers.engine.results import TurnReport
+from workers.engine.scheduler import Scheduler
+from workers.engine.settings import EngineSettings
+from workers.engine.turn import Turn, TurnOutcome
+from workers.models import Model
+
+
+class Turns:
+    """At most one open turn a model. With one model no turn is ever laid aside.
+
+    Args:
+        models: by name.
+        settings: of the engine.
+    """
+
+    def __init__(self, models: Mapping[str, Model], settings: EngineSettings) -> None:
+        self._models = models
+        self._settings = settings
+        self._slice_s = settings.slice_s if len(models) > 1 else math.inf
+        self._schedulers = {name: Scheduler(settings) for name in models}
+        self._open: dict[str, Turn] = {}
+        self.last: TurnReport | None = None
+        """The last turn that ended."""
+
+    def advance(self, name: str, flying: Sequence[Flight]) -> TurnOutcome | None:
+        """Go on with the model's turn, or begin one.
+
+        Args:
+            flying: the model's flights that may move.
+
+        Returns:
+            What came of the turn if it has ended.
+        """
+        turn = self._open.pop(name, None) or self._begin(name, flying)
+        if turn is None:
+            return None
+        outcome = turn.run(self._slice_s)
+        if outcome is None:
+            self._open[name] = turn
+            return None
+        scheduler, plan = self._schedulers[name], turn.plan
+        scheduler.record(plan, outcome.seconds, whole=outcome.whole)
+        if outcome.overfull:
+            scheduler.sizes(plan.group).shrink(plan.rows)
+        self.last = TurnReport(name, len(plan.flights), outcome.seconds, outcome.flop)
+        return outcome
+
+    def forget(self, model: str, jobs: Collection[Job]) -> None:
+        """Give up the model's open turn if none of these jobs is in it."""
+        turn = self._open.get(model)
+        if turn is not None and not any(flight.job in jobs for flight in turn.plan.flights):
+            del self._open[model]
+
+    def _begin(self, name: str, flying: Sequence[Flight]) -> Turn | None:
+        plan = self._schedulers[name].plan(flying)
+        if plan is None:
+            return None
+        return Turn(self._models[name], plan, self._settings.max_forecasts, self._settings.preview_every)
