@@ -6,11 +6,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.quality_vs_compute.arms import Arm
 from benchmarks.quality_vs_compute.store import Columns, Store
 
 Floats = NDArray[np.float64]
@@ -21,7 +21,7 @@ class Outcome:
     """An arm and its columns, row i of every arm being pair i. Columns measured on the first pairs only
     (`features`, `feature`, `ode`) are shorter."""
 
-    arm: Arm
+    arm: Any
     columns: Columns
 
     @property
@@ -42,7 +42,7 @@ class Outcome:
         return self.columns[column][:count]
 
 
-def shared_chunks(store: Store, arms: Iterable[Arm], chunks: int, size: int) -> int:
+def shared_chunks(store: Store, arms: Iterable[Any], chunks: int, size: int) -> int:
     """How many chunks, from the first on, all arms have that were begun and are meant to be so long.
 
     Args:
@@ -56,7 +56,7 @@ def shared_chunks(store: Store, arms: Iterable[Arm], chunks: int, size: int) -> 
     return chunks
 
 
-def outcomes(store: Store, arms: Iterable[Arm], chunks: int) -> dict[str, Outcome]:
+def outcomes(store: Store, arms: Iterable[Any], chunks: int) -> dict[str, Outcome]:
     """Of the arms that were begun, by name: their first chunks without a gap, at most `chunks`."""
     found = {}
     for arm in arms:

@@ -91,7 +91,7 @@ def run(
     private, runs = _private(pipeline), []
     for caption, seed in zip(captions, seeds, strict=True):
         embeds = _encode(private, caption)
-        with _enabled(private, config), counted() as counter:
+        with enabled(private, config), counted() as counter:
             started = time.perf_counter()
             latents = _denoise(private, embeds, seed, steps)
             seconds = time.perf_counter() - started
@@ -120,7 +120,7 @@ def mag_ratios(pipeline: Any, steps: int) -> tuple[float, ...]:
     config = MagCacheConfig(calibrate=True, num_inference_steps=steps)
     with redirect_stdout(printed):
         for seed, caption in enumerate(captions):
-            with _enabled(private, config):
+            with enabled(private, config):
                 _denoise(private, _encode(private, caption), seed, steps)
     lists = [ast.literal_eval(line) for line in printed.getvalue().splitlines() if line.startswith("[1.0")]
     return tuple(float(value) for value in np.mean(np.array(lists).reshape(len(captions), steps), axis=0))
@@ -135,12 +135,13 @@ class FlopCount:
 
 @contextmanager
 def counted() -> Iterator[FlopCount]:
-    """Count every Linear and every attention that really runs inside, by its shapes.
+    """Count every Linear, every attention and every 3-D convolution that really runs inside, by its shapes.
 
-    A FLUX denoiser has no other matrix product, so the sum is FlopCounterMode's with attention added, without
-    watching every elementwise call. Not for two threads at once: it stands in for two of torch's functions.
+    A FLUX or Wan denoiser has no other matrix product, so the sum is FlopCounterMode's with attention added,
+    without watching every elementwise call. Not for two threads at once: it stands in for torch's functions.
     """
     count, linear, attention = FlopCount(), functional.linear, functional.scaled_dot_product_attention
+    convolution = functional.conv3d
 
     def linear_counted(given: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         count.flop += 2 * given.numel() * weight.shape[0]
@@ -150,7 +151,17 @@ def counted() -> Iterator[FlopCount]:
         count.flop += _attention_flop(query.shape, key.shape, value.shape)
         return attention(query, key, value, *rest, **named)
 
-    with patch.multiple(functional, linear=linear_counted, scaled_dot_product_attention=attention_counted):
+    def convolution_counted(given: Tensor, weight: Tensor, *rest: Any, **named: Any) -> Tensor:
+        made: Tensor = convolution(given, weight, *rest, **named)
+        count.flop += 2 * made.numel() * weight[0].numel()
+        return made
+
+    with patch.multiple(
+        functional,
+        linear=linear_counted,
+        scaled_dot_product_attention=attention_counted,
+        conv3d=convolution_counted,
+    ):
         yield count
 
 
@@ -205,7 +216,7 @@ def _magcache(pipeline: Any, setting: Setting, steps: int) -> MagCacheConfig:
     return MagCacheConfig(**setting, num_inference_steps=steps, mag_ratios=list(mag_ratios(pipeline, steps)))
 
 
-def _cache_dit(kind: str) -> Callable[[Any, Setting, int], dict[str, Any]]:
+def cache_dit_arguments(kind: str) -> Callable[[Any, Setting, int], dict[str, Any]]:
     def arguments(pipeline: Any, setting: Setting, steps: int) -> dict[str, Any]:
         os.environ.setdefault("CACHE_DIT_LOG_LEVEL", "ERROR")  # read on import
         import cache_dit
@@ -227,9 +238,9 @@ _CONFIGS: dict[str, Callable[[Any, Setting, int], Any]] = {
     "taylorseer_modules": _taylorseer(cache_identifiers=_ALL_MODULES),
     "taylorseer_lite": _taylorseer(use_lite_mode=True),
     "magcache": _magcache,
-    "dbcache": _cache_dit("DBCacheConfig"),
-    "dbcache_taylor": _cache_dit("DBCacheConfig"),
-    "dbprune": _cache_dit("DBPruneConfig"),
+    "dbcache": cache_dit_arguments("DBCacheConfig"),
+    "dbcache_taylor": cache_dit_arguments("DBCacheConfig"),
+    "dbprune": cache_dit_arguments("DBPruneConfig"),
 }
 NAMES = tuple(_CONFIGS)
 
@@ -242,7 +253,7 @@ def _config(pipeline: Any, peer: Peer, steps: int) -> Any:
 
 
 @contextmanager
-def _enabled(pipeline: Any, config: Any) -> Iterator[None]:
+def enabled(pipeline: Any, config: Any) -> Iterator[None]:
     """A fresh cache for one sample, gone afterwards."""
     if config is None:
         yield

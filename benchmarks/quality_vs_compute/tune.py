@@ -13,7 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import product
 from pathlib import Path
 from statistics import fmean
@@ -28,6 +28,7 @@ from benchmarks.quality_vs_compute.intervals import tail_mean
 from benchmarks.quality_vs_compute.peers import (
     STEPS,
     Peer,
+    PeerRun,
     Setting,
     full_flop,
     load_pipeline,
@@ -129,15 +130,21 @@ def _settings(names: Sequence[str], values: Iterable[Sequence[Any]]) -> list[Set
 
 
 def measure(
-    pipeline: Any, peer: Peer, captions: Sequence[str], references: Sequence[Tensor], steps: int = STEPS
+    pipeline: Any,
+    peer: Peer,
+    captions: Sequence[str],
+    references: Sequence[Tensor],
+    steps: int = STEPS,
+    *,
+    sample: Callable[..., list[PeerRun]] = run,
 ) -> Row:
-    """One candidate over all captions; caption i has noise seed i.
+    """One candidate over all captions; caption i has noise seed i, `sample` runs them as `peers.run` does.
 
     Returns:
         peer, setting, captions, steps; means of share, distance and seconds over the captions; tail: the mean
         of the worst 5 % of distances.
     """
-    runs = run(pipeline, peer, captions, range(len(captions)), steps=steps)
+    runs = sample(pipeline, peer, captions, range(len(captions)), steps=steps)
     distances = latent_distance([each.latents for each in runs], references)
     return {
         "peer": peer.name,
@@ -187,16 +194,24 @@ def _append(path: Path, row: Row) -> None:
         journal.write(json.dumps(row).encode() + b"\n")
 
 
-def tune(pipeline: Any, captions: Sequence[str], journal: Path, steps: int = STEPS) -> list[Row]:
-    """Rows of all candidates; those in the journal are not run again."""
+def tune(
+    pipeline: Any,
+    captions: Sequence[str],
+    journal: Path,
+    steps: int = STEPS,
+    *,
+    peers: Sequence[Peer] | None = None,
+    sample: Callable[..., list[PeerRun]] = run,
+) -> list[Row]:
+    """Rows of all candidates, or of those given; those in the journal are not run again."""
     done = read_journal(journal, len(captions), steps)
-    left = remaining(candidates(), done)
+    left = remaining(candidates() if peers is None else peers, done)
     references: list[Tensor] = []
     if left:
-        plain = run(pipeline, Peer("plain"), captions, range(len(captions)), steps=steps)
+        plain = sample(pipeline, Peer("plain"), captions, range(len(captions)), steps=steps)
         references = [each.latents for each in plain]
     for peer in left:
-        row = measure(pipeline, peer, captions, references, steps)
+        row = measure(pipeline, peer, captions, references, steps, sample=sample)
         _append(journal, row)
         done.append(row)
         print(

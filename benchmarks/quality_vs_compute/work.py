@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from benchmarks.quality_vs_compute.arms import FULL, ODE, Arm
 from benchmarks.quality_vs_compute.execute import Studio
-from benchmarks.quality_vs_compute.pairs import Pair
 from benchmarks.quality_vs_compute.references import NEEDS, References, measured
 from benchmarks.quality_vs_compute.store import Columns, Store
 
@@ -33,18 +33,18 @@ _PAUSE_S = 0.5
 
 @dataclass(frozen=True)
 class Item:
-    """One arm on one chunk of pairs."""
+    """One arm on one chunk of pairs, of whatever benchmark: an arm has a name, a group, pairs and a rank."""
 
-    arm: Arm
+    arm: Any
     chunk: int
-    pairs: tuple[Pair, ...]
+    pairs: tuple[Any, ...]
 
     @property
     def key(self) -> tuple[str, int]:
         return self.arm.name, self.chunk
 
 
-def items(arms: Iterable[Arm], pairs: Sequence[Pair], chunk: int) -> list[Item]:
+def items(arms: Iterable[Any], pairs: Sequence[Any], chunk: int) -> list[Item]:
     """All items in the order they are wanted.
 
     Args:
@@ -59,8 +59,22 @@ def items(arms: Iterable[Arm], pairs: Sequence[Pair], chunk: int) -> list[Item]:
     return sorted(found, key=lambda item: (item.chunk, item.arm.rank))
 
 
-def work(store: Store, wanted: Sequence[Item], make: Callable[[Item], Columns], minutes: float) -> list[str]:
+def needed(arm: Arm) -> Sequence[str]:
+    """The references an arm is held against."""
+    return NEEDS.get(arm.line, (FULL, ODE))
+
+
+def work(
+    store: Store,
+    wanted: Sequence[Item],
+    make: Callable[[Item], Columns],
+    minutes: float,
+    needs: Callable[[Any], Sequence[str]] = needed,
+) -> list[str]:
     """Make what is not done until all is, or the time is up; no item is begun after that.
+
+    Args:
+        needs: of an arm, the references that must be done before it.
 
     Returns:
         Names of the arms that failed here. Their traceback is printed, the others go on.
@@ -74,14 +88,15 @@ def work(store: Store, wanted: Sequence[Item], make: Callable[[Item], Columns], 
         left = [item for item in wanted if item.arm.name not in failed and not store.done(*item.key)]
         if not left:
             break
-        if not any(_made(store, item, make, failed) for item in left if _ready(store, item, keys)):
+        if not any(
+            _made(store, item, make, failed) for item in left if _ready(store, item, keys, needs(item.arm))
+        ):
             time.sleep(_PAUSE_S)  # others are at what is left, or at the references it waits for
     return sorted(failed)
 
 
-def _ready(store: Store, item: Item, wanted: frozenset[tuple[str, int]]) -> bool:
+def _ready(store: Store, item: Item, wanted: frozenset[tuple[str, int]], needs: Sequence[str]) -> bool:
     """Whether the references it is held against are done, as far as they are wanted."""
-    needs = NEEDS.get(item.arm.line, (FULL, ODE))
     return all((name, item.chunk) not in wanted or store.done(name, item.chunk) for name in needs)
 
 
@@ -111,11 +126,14 @@ def make_with(studio: Studio, store: Store) -> Callable[[Item], Columns]:
         made = studio.make(item.arm, item.pairs)
         held = NEEDS.get(item.arm.line) != ()
         references = References.read(store, item.chunk) if held else None
-        columns = measured(item.arm, item.pairs, made, references)
-        count = len(item.pairs)
-        return columns | {"load": np.full(count, load), "code": np.full(count, code_version())}
+        return stamped(measured(item.arm, item.pairs, made, references), len(item.pairs), load)
 
     return make
+
+
+def stamped(columns: Columns, count: int, load: float) -> Columns:
+    """The columns with the code they were made by and the machine's load before."""
+    return columns | {"load": np.full(count, load), "code": np.full(count, code_version())}
 
 
 @cache

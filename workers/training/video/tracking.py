@@ -18,6 +18,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from workers.training.clips import CLIP_BACKGROUNDS, CLIP_COLOURS, DIRECTIONS, SPEEDS, Frames
 
 Array = np.ndarray[Any, np.dtype[np.float64]]
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 _FAINT = 0.1  # of full colour: below it a pixel is ground; decoders leave such tints
 _LEAST_MASS = 2.0  # pixels of full colour that make an object
@@ -150,12 +151,16 @@ def background_of_clip(frames: Frames) -> str:
     )
 
 
+def ground(frames: Frames) -> Mask:
+    """(F, H, W): where no object is, nor its soft edges, which reach two pixels out."""
+    covered = np.pad(coverage(frames).sum(0) > 0, ((0, 0), (2, 2), (2, 2)))
+    return ~np.asarray(sliding_window_view(covered, (5, 5), axis=(1, 2)).any((-1, -2)))
+
+
 def flicker(frames: Frames) -> float:
     """Mean change from frame to frame where no object is in either, in levels of 255."""
-    covered = np.pad(coverage(frames).sum(0) > 0, ((0, 0), (2, 2), (2, 2)))
-    # Soft edges reach two pixels out.
-    near = np.asarray(sliding_window_view(covered, (5, 5), axis=(1, 2)).any((-1, -2)))
-    still = ~near[1:] & ~near[:-1]
+    free = ground(frames)
+    still = free[1:] & free[:-1]
     change = np.abs(np.diff(frames.astype(np.float64), axis=0)).mean(-1)
     return float(change[still].mean()) if still.any() else float("nan")
 
