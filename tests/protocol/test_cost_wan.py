@@ -7,11 +7,12 @@ import pytest
 import torch
 from diffusers import WanTransformer3DModel
 
-from protocol.cost import denoiser_cost
+from protocol.cost import denoiser_cost, own_cost
 from protocol.cost.wan import wan_cost
 from protocol.shapes import WanTransformerShape
 from tests.protocol.counting import count_flop, on_meta
 from tests.protocol.entries import WAN_1_3B, WAN_1_3B_TRANSFORMER, WAN_14B
+from workers.models.pare import KeptBlock, Pare, narrow
 
 SMALL: dict[str, Any] = {
     "num_attention_heads": 3,
@@ -81,6 +82,46 @@ def test_wan_1_3b_at_480p_itself_counts_the_same() -> None:
         counted = count_flop(forward(WanTransformer3DModel(**WAN_1_3B_TRANSFORMER), (21, 60, 104), 512))
 
     assert denoiser_cost(WAN_1_3B, width=832, height=480, num_frames=81).evaluation == counted
+
+
+@pytest.mark.parametrize(("self_heads", "cross_heads", "neurons"), [(2, 1, 32), (1, 3, 72), (3, 3, 72)])
+def test_torch_counts_the_same_of_what_pare_leaves(self_heads: int, cross_heads: int, neurons: int) -> None:
+    kept = KeptBlock(
+        self_heads=tuple(range(self_heads)),
+        cross_heads=tuple(range(cross_heads)),
+        neurons=tuple(range(neurons)),
+    )
+    pare = Pare(teacher="", blocks=(kept,) * 3, least_blocks=2, most_blocks=3)
+    model = narrow(WanTransformer3DModel(**SMALL), pare)
+    shape = WanTransformerShape.from_config(model.config)
+
+    cost = wan_cost(shape, video_tokens=48, text_tokens=13, pare=pare.shape)
+
+    assert cost.evaluation == count_flop(forward(model, (3, 8, 8), 13))
+    full = wan_cost(shape, video_tokens=48, text_tokens=13)
+    assert (cost.embed, cost.head) == (full.embed, full.head)
+    assert (cost == full) == (self_heads == cross_heads == 3)
+
+
+def test_own_cost_is_that_of_wan_14b_s_blocks_at_the_papers_widths() -> None:
+    """28 of 40 heads and 9,728 of 13,824 neurons: .7 of the attention, .704 of the feed-forward.
+
+    Counted by torch on two of its 40 blocks; full compute stays what the unpruned ones cost.
+    """
+    kept = KeptBlock(self_heads=tuple(range(28)), cross_heads=tuple(range(28)), neurons=tuple(range(9728)))
+    pare = Pare(teacher="", blocks=(kept,) * 2, least_blocks=2, most_blocks=2)
+    with on_meta():
+        model = narrow(WanTransformer3DModel(num_layers=2), pare)
+        counted = count_flop(forward(model, (21, 60, 104), 512))
+    two = WAN_14B.transformer.model_copy(update={"num_layers": 2})
+    shapes = WAN_14B.model_copy(update={"transformer": two, "pare": pare.shape})
+    size = {"width": 832, "height": 480, "num_frames": 81}
+
+    own, full = own_cost(shapes, **size), denoiser_cost(shapes, **size)
+
+    assert own.evaluation == counted
+    assert full.blocks == denoiser_cost(WAN_14B, **size).blocks[:2]
+    assert own.blocks[0] / full.blocks[0] == pytest.approx(0.701, abs=1e-3)
 
 
 def test_public_sizes_at_81_frames_480p() -> None:

@@ -39,6 +39,7 @@ class Flux:
     """
 
     family = "flux"
+    depth_router = None
 
     def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         # It would write what a long prompt loses into our log, and prompts are their writers'.

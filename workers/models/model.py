@@ -14,6 +14,7 @@ from torch import Tensor
 from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry
 from workers.core import Condition, Grid, Network
+from workers.core.pare_router import DepthRouter
 
 Frames = NDArray[np.uint8]
 """A clip (F, H, W, 3), RGB."""
@@ -37,6 +38,11 @@ class Model(Protocol):
     def pipeline(self) -> Any: ...
     @property
     def network(self) -> Network: ...
+    @property
+    def depth_router(self) -> DepthRouter | None:
+        """Which blocks a row runs; None: the checkpoint has no router of its own."""
+        ...
+
     @property
     def device(self) -> torch.device: ...
     @property

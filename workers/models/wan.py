@@ -1,4 +1,4 @@
-"""The Wan 2.1 family: any text-to-video WanPipeline folder."""
+"""The Wan 2.1 family: any text-to-video WanPipeline folder, and the PARE students made from one."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
 from workers.models.folder import FolderSettings, digest_of, newest_change
 from workers.models.model import Frames
+from workers.models.pare import Pare, load_router, load_student
 from workers.models.wan_network import WanNetwork
 
 _MIN_TOKENS_PER_SIDE = 4
@@ -47,7 +48,7 @@ _SOLVERS = {"FlowMatchEulerDiscreteScheduler": "euler", "UniPCMultistepScheduler
 
 
 class Wan:
-    """A loaded WanPipeline.
+    """A loaded WanPipeline; of a PARE student, `pipeline` is diffusers' own around the pruned transformer.
 
     Args:
         name: in the catalog.
@@ -61,17 +62,23 @@ class Wan:
     family = "wan"
 
     def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
-        pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        pare = Pare.read(folder)
+        pruned = {} if pare is None else {"transformer": load_student(folder, pare, dtype)}
+        pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **pruned).to(
+            device
+        )
         pipeline.set_progress_bar_config(disable=True)
         self.name, self.device, self.dtype = name, device, dtype
         self.pipeline: Any = pipeline
         self._text_tokens = min(pipeline.tokenizer.model_max_length, MAX_TEXT_TOKENS)
-        self._shapes = _shapes(folder, self._text_tokens)
+        self._shapes = _shapes(folder, self._text_tokens, pare)
         _refuse_other_kinds(pipeline, self._shapes)
         digest = digest_of(folder)
         self.calibration = Calibration.read(folder, digest)
         self.catalog = self._describe(folder, digest)
         self.network = WanNetwork(pipeline.transformer, self._shapes)
+        router = None if pare is None else load_router(folder, pare)
+        self.depth_router = None if router is None else router.to(device)
 
     @property
     def latents_dtype(self) -> torch.dtype:
@@ -168,10 +175,11 @@ class Wan:
         return 1 + (latent_frames - 1) * self._shapes.autoencoder.temporal_factor
 
 
-def _shapes(folder: Path, text_tokens: int) -> WanShapes:
+def _shapes(folder: Path, text_tokens: int, pare: Pare | None) -> WanShapes:
     names = ("transformer", "text_encoder", "vae")
     configs = [json.loads((folder / name / "config.json").read_text("utf-8")) for name in names]
-    return WanShapes.from_configs(*configs, text_tokens=text_tokens)
+    left = None if pare is None else pare.shape
+    return WanShapes.from_configs(*configs, text_tokens=text_tokens, pare=left)
 
 
 def _solver(config: Mapping[str, Any]) -> str:

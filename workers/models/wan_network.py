@@ -33,8 +33,9 @@ class WanNetwork:
     token grid as well.
 
     Args:
-        transformer: diffusers' WanTransformer3DModel; its per-sample Linears are replaced by RowLinear.
-        shapes: for the cost.
+        transformer: diffusers' WanTransformer3DModel, pruned or not; its per-sample Linears are replaced by
+            RowLinear.
+        shapes: for the cost, which is that of the blocks as they are.
 
     Raises:
         ValueError: a width at which rows would share a vector register.
@@ -115,11 +116,14 @@ class WanNetwork:
 
 
 def _check_widths(shapes: WanShapes) -> None:
-    """Rows must fill vector registers wherever a function of single elements runs over several of them."""
+    """Rows must fill vector registers wherever a function of single elements runs over several of them.
+
+    None runs inside attention, so the heads that PARE keeps may be any number.
+    """
     transformer = shapes.transformer
     widths = {
         "inner dimension": transformer.inner_dim,
-        "ffn_dim": transformer.ffn_dim,
+        "ffn_dim": shapes.pare.ffn_dim if shapes.pare else transformer.ffn_dim,
         "half of freq_dim": transformer.freq_dim // 2,
     }
     for name, width in widths.items():
@@ -128,4 +132,9 @@ def _check_widths(shapes: WanShapes) -> None:
 
 
 def _cost(shapes: WanShapes, grid: Grid) -> DenoiserCost:
-    return wan_cost(shapes.transformer, video_tokens=grid.num_tokens, text_tokens=shapes.text_tokens)
+    return wan_cost(
+        shapes.transformer,
+        video_tokens=grid.num_tokens,
+        text_tokens=shapes.text_tokens,
+        pare=shapes.pare,
+    )
