@@ -8,10 +8,15 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from protocol.calibration import CalibrationPoint
 from protocol.shapes import ModelShapes
+
+
+def _absent(value: object) -> bool:
+    """Left out where there is none, so that older gateways read the entry."""
+    return value is None
 
 
 class _Frozen(BaseModel):
@@ -48,6 +53,18 @@ class InputDefaults(_Frozen):
     num_frames: int | None = None
 
 
+class FewSteps(_Frozen):
+    """The student of few steps that a checkpoint carries, for requests of one lane.
+
+    It runs `num_inference_steps` steps of `solver` on the checkpoint's own grid of so many, never more or
+    fewer. `shapes` are the checkpoint's, with what is pruned in the student.
+    """
+
+    num_inference_steps: PositiveInt
+    solver: str
+    shapes: ModelShapes
+
+
 class CatalogEntry(_Frozen):
     """One served model.
 
@@ -56,7 +73,7 @@ class CatalogEntry(_Frozen):
     `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices; `always_guided`
     that true guidance needs no negative prompt, an absent one being the empty one. The last measured speed is
     `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points` come
-    from.
+    from. `few_steps` is there if `methods` has "few-step".
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
@@ -80,6 +97,7 @@ class CatalogEntry(_Frozen):
     tflops_per_second: float = 0.0
     created: int = 0
     always_guided: bool = False
+    few_steps: FewSteps | None = Field(default=None, exclude_if=_absent)
 
     @property
     def calibrated_budgets(self) -> tuple[float, ...]:

@@ -21,3 +21,9 @@ CACHES = (
 
 PLACED = ("softcap", "static")
 """Caches that are full at the plan's nodes where nothing was calibrated."""
+
+FEW_STEP = "few-step"
+"""The student of few steps that a checkpoint may carry: weights of its own, always the same short run."""
+
+VARIANTS = (FEW_STEP,)
+"""Run on other weights than the checkpoint's own; rows of one forward share their weights."""

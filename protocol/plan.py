@@ -4,6 +4,8 @@ A calibrated model offers, for every method, points on the dial: what it runs un
 then strays. The planner takes the method that strays least of those that are allowed, at the budget or the
 next point below it; a method whose points differ in one number only is set between them. Without calibration
 a budget below 1 buys fewer solver steps, or the named method under its defaults.
+
+A student of few steps has one run, at one cost: it competes where that is paid.
 """
 
 from __future__ import annotations
@@ -16,16 +18,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.budget import ComputeBudget
 from protocol.catalog import CatalogEntry
-from protocol.cost import evaluations, price
+from protocol.cost import Price, evaluations, price
 from protocol.drafts import Draft, Wanted, best_draft
 from protocol.errors import BudgetTooSmall, InvalidRequest
 from protocol.jobs import GenerationRequest
+from protocol.methods import FEW_STEP, VARIANTS
 from protocol.receipts import FLOP_PER_MFLOP
+from protocol.students import student_run
 
 SOFT_ALLOWANCE = 0.1
 """A soft run may end this share of full compute above its grant, when its method sees risk."""
 _SLACK = 1e-9
 """Keeps 0.35 * 20 from flooring to 6."""
+_LEAST_FOR_A_CACHE = 5
+"""Evaluations; with fewer, forecasts have too little to stand on."""
 
 
 class Plan(BaseModel):
@@ -54,6 +60,11 @@ class Plan(BaseModel):
     def evaluations(self) -> int:
         """Denoiser evaluations of one sample, forecasts included."""
         return evaluations(self.solver, self.num_inference_steps)
+
+    @property
+    def variant(self) -> str | None:
+        """The method whose weights it runs on; None: the checkpoint's own."""
+        return next((name for name in self.methods if name in VARIANTS), None)
 
     @property
     def fewer_steps(self) -> bool:
@@ -91,10 +102,23 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
     unabridged = len(cost.per_step_flop)
     affordable = unabridged if wanted >= 1.0 else math.floor(wanted * unabridged + _SLACK)
     methods = allowed_methods(entry, request.compute_budget.methods)
-    least = least_share(unabridged, methods)
-    if affordable < round(least * unabridged):
-        raise _too_small(least, cost.full_flop)
-    steps = request.input.num_inference_steps
+    others = tuple(name for name in methods if name not in VARIANTS)
+    student = student_plan(request, entry) if FEW_STEP in methods else None
+    least = least_share(unabridged, others)
+    if affordable >= round(least * unabridged):
+        own = _own_plan(request, entry, cost, affordable, others)
+        paid = student is not None and student.granted <= wanted + _SLACK
+        return student if student and paid and _strays_less(student, own, affordable) else own
+    if student is None or student.granted > wanted + _SLACK:
+        raise _too_small(min(least, student.granted if student else 1.0), cost.full_flop)
+    return student
+
+
+def _own_plan(
+    request: GenerationRequest, entry: CatalogEntry, cost: Price, affordable: int, methods: Sequence[str]
+) -> Plan:
+    """On the checkpoint's own weights, so many evaluations at most."""
+    steps, unabridged = request.input.num_inference_steps, len(cost.per_step_flop)
     assert steps is not None, "resolve() fills the steps"
     draft = Draft((), steps, entry.solver, unabridged, entry.calibration)
     if affordable < unabridged:
@@ -111,6 +135,32 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         calibration=draft.calibration,
         expected_distance=draft.distance,
     )
+
+
+def student_plan(request: GenerationRequest, entry: CatalogEntry) -> Plan | None:
+    """The one run of the student of few steps; None where there is none for this resolved request."""
+    run = student_run(request, entry)
+    if run is None:
+        return None
+    return Plan(
+        methods=(FEW_STEP,),
+        num_inference_steps=run.few.num_inference_steps,
+        solver=run.few.solver,
+        granted_flop=run.flop,
+        full_flop=sum(price(entry, request).per_step_flop),
+        mode=request.compute_budget.mode,
+        calibration=entry.calibration if run.distance is not None else None,
+        expected_distance=run.distance,
+    )
+
+
+def _strays_less(student: Plan, own: Plan, affordable: int) -> bool:
+    """By the calibration; without one a student is taken where so few evaluations are no cache's business."""
+    if not own.methods:
+        return False
+    if student.expected_distance is not None:
+        return own.expected_distance is None or student.expected_distance < own.expected_distance
+    return own.expected_distance is None and affordable < _LEAST_FOR_A_CACHE
 
 
 def allowed_methods(entry: CatalogEntry, named: Sequence[str] | None) -> tuple[str, ...]:

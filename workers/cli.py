@@ -14,7 +14,7 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from protocol.methods import CACHES, FEWER_STEPS
+from protocol.methods import CACHES, FEWER_STEPS, VARIANTS
 
 _UNFINISHED = 3
 
@@ -69,8 +69,8 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
 
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if unknown := set(names) - {*CACHES, *FEWER_STEPS}:
-        known = ", ".join((*FEWER_STEPS, *CACHES))
+    if unknown := set(names) - {*CACHES, *FEWER_STEPS, *VARIANTS}:
+        known = ", ".join((*FEWER_STEPS, *CACHES, *VARIANTS))
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} not among {known}")
     return names
 

@@ -8,7 +8,7 @@ from importlib import import_module
 from pydantic import ValidationError
 
 from protocol.calibration import Calibration
-from protocol.methods import FEWER_STEPS
+from protocol.methods import FEWER_STEPS, VARIANTS
 from protocol.plan import Plan
 from workers.acceleration.anchored import AnchoredCache
 from workers.core import Cache, Layout, Router, Stack
@@ -68,7 +68,7 @@ class Methods:
             ValueError: more than one cache or more than one router; a cache under a solver it cannot follow;
                 parameters that are not the method's.
         """
-        known = {*FEWER_STEPS, *CACHES, *ROUTERS}
+        known = {*FEWER_STEPS, *VARIANTS, *CACHES, *ROUTERS}
         for name in plan.methods:
             if name not in known:
                 raise LookupError(f"unknown method {name!r}; known: {', '.join(sorted(known))}")

@@ -20,20 +20,28 @@ class NotIsolated(RuntimeError):
 
 @torch.inference_mode()
 def self_test(model: Model) -> None:
-    """Run one evaluation of five different rows alone and together, at the smallest size.
+    """Run one evaluation of five different rows alone and together, at the smallest size, on all weights.
 
     Raises:
         NotIsolated: outputs differ by a bit (on CUDA: by more than the stated tolerance).
     """
     rows = [_row(model, index) for index in range(max(_BATCHES))]
-    alone = [_evaluate(model.network, row) for row in rows]
+    named = f"{model.name} {model.catalog.dtype}"
+    for which, network in {named: model.network, **_variants(model, named)}.items():
+        _test(which, network, rows)
+
+
+def _variants(model: Model, named: str) -> dict[str, Network]:
+    return {f"{named} {name}": variant.network for name, variant in model.variants.items()}
+
+
+def _test(named: str, network: Network, rows: list[Batch]) -> None:
+    alone = [_evaluate(network, row) for row in rows]
     for size in _BATCHES:
-        together = _evaluate(model.network, _join(rows[:size]))
+        together = _evaluate(network, _join(rows[:size]))
         for index in range(size):
             if not _same(alone[index], together[index : index + 1]):
-                raise NotIsolated(
-                    f"{model.name} {model.catalog.dtype}: row {index} of {size} is not what it is alone"
-                )
+                raise NotIsolated(f"{named}: row {index} of {size} is not what it is alone")
 
 
 def _row(model: Model, index: int) -> Batch:

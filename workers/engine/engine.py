@@ -14,7 +14,6 @@ from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatErro
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP
-from workers.acceleration import Methods
 from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
 from workers.engine.flights import Flights
@@ -25,6 +24,7 @@ from workers.engine.receipts import job_result
 from workers.engine.results import Result, TurnReport
 from workers.engine.settings import EngineSettings
 from workers.engine.shares import Shares, weights_of
+from workers.engine.stacks import stacks_of
 from workers.engine.stages import decode, encode, make_job, take_off
 from workers.engine.turn import TurnOutcome
 from workers.engine.turns import Turns
@@ -67,7 +67,7 @@ class Engine:
         for model in given:
             check_flow_config(model.scheduler_config, model.catalog.solver)
         self._models = {model.name: model for model in given}
-        self._methods = {model.name: Methods(model.network.layout, model.calibration) for model in given}
+        self._stacks = {model.name: stacks_of(model) for model in given}
         self._build_stack = build_stack
         self._memory_bytes = self._settings.memory_bytes or int(
             self._settings.memory_share * min(free_bytes(model.device) for model in given)
@@ -196,7 +196,7 @@ class Engine:
                 code="unknown_model",
                 details={"allowed": [*sorted(self._models)]},
             )
-        build_stack = self._build_stack or self._methods[request.model].stack
+        build_stack = self._build_stack or self._stacks[request.model]
         return make_job(job_id, self._models[request.model], request, plan, build_stack)
 
     def _drop_cancelled(self, events: list[EngineEvent]) -> None:

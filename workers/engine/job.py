@@ -42,9 +42,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """What rows of one forward must share: model (weights and dtype), token grid, text length."""
+    """What rows of one forward must share: model and variant (weights and dtype), token grid, text length."""
 
     model: str
+    variant: str | None
     grid: Grid
     shapes: tuple[torch.Size, ...]
 
@@ -77,4 +78,4 @@ class Flight:
     def group(self) -> GroupKey:
         sample = self.state
         shapes = tuple(tensor.shape for tensor in sample.lanes[0].tensors)
-        return GroupKey(self.job.model.name, sample.grid, shapes)
+        return GroupKey(self.job.model.name, sample.plan.variant, sample.grid, shapes)

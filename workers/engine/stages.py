@@ -19,7 +19,7 @@ from workers.core import Ledger, Sample, Schedule, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
 from workers.engine.results import SampleResult
-from workers.models import Model
+from workers.models import Model, network_of
 from workers.sampling import at_nodes, flow_schedule, initial_noise, make_solver
 
 
@@ -34,9 +34,11 @@ def make_job(
 
     Raises:
         RheostatError: the model cannot do what is asked.
+        LookupError: the plan asks for weights or methods that are not here.
     """
     resolved = resolve(request, model.catalog)
     plan = plan or make_plan(resolved, model.catalog)
+    network_of(model, plan.variant)  # raises where the plan asks for weights that are not here
     width, height = resolved.input.width, resolved.input.height
     assert width is not None, "resolve() fills the size"
     assert height is not None, "resolve() fills the size"

@@ -18,7 +18,7 @@ from workers.engine.job import Flight
 from workers.engine.previews import estimate, is_due
 from workers.engine.scheduler import TurnPlan
 from workers.engine.tracks import Outcome
-from workers.models import Model
+from workers.models import Model, network_of
 from workers.sampling import guide
 
 _LOG = logging.getLogger(__name__)
@@ -69,7 +69,8 @@ class Turn:
         self._plan = plan
         self._preview_every = preview_every
         self._flights = {flight.state.key: flight for flight in plan.flights}
-        self._forward = Forward(model.network, self._settle, max_forecasts)
+        self._network = network_of(model, plan.group.variant)
+        self._forward = Forward(self._network, self._settle, max_forecasts)
         self._done: list[_Done] = []
         self._result = TurnOutcome()
         self._blocks = self._move(plan.flights)
@@ -149,7 +150,7 @@ class Turn:
         if is_due(sample.evaluation, self._preview_every):
             point = flight.job.solver.ask(sample)
             assert point is not None, "it was just evaluated"
-            flight.estimate = estimate(self._model.network.layout, point, guided)
+            flight.estimate = estimate(self._network.layout, point, guided)
         flight.job.solver.tell(sample, guided)
         return flight.job.solver.ask(sample)
 
@@ -173,7 +174,7 @@ class Turn:
             index=done.index,
             action=work.action,
             blocks_run=work.blocks_run,
-            blocks_total=self._model.network.layout.num_blocks,
+            blocks_total=self._network.layout.num_blocks,
             tflops=work.flop / FLOP_PER_TFLOP,
             seconds=seconds,
             risk=work.risk,

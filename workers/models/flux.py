@@ -19,7 +19,8 @@ from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
 from workers.models.flux_network import FluxNetwork
-from workers.models.folder import FolderSettings, digest_of, newest_change
+from workers.models.folder import FEW_STEPS_FOLDER, FolderSettings, digest_of, newest_change
+from workers.models.model import Variant
 
 _PATCH = 2
 _MIN_TOKENS_PER_SIDE = 4
@@ -50,6 +51,8 @@ class Flux:
         self.pipeline: Any = pipeline
         self._text_tokens = min(pipeline.tokenizer_2.model_max_length, MAX_TEXT_TOKENS)
         self._pixels_per_token = pipeline.vae_scale_factor * _PATCH
+        if (folder / FEW_STEPS_FOLDER).is_dir():
+            raise ValueError(f"{folder}: a FluxPipeline with a student of few steps is not supported")
         digest = digest_of(folder)
         self.calibration = Calibration.read(folder, digest)
         self.catalog = self._describe(folder, digest)
@@ -60,6 +63,7 @@ class Flux:
             pixels_per_token=self._pixels_per_token,
             text_tokens=self._text_tokens,
         )
+        self.variants: Mapping[str, Variant] = {}
 
     @property
     def latents_dtype(self) -> torch.dtype:

@@ -27,6 +27,8 @@ from workers.models.digests import sha256_of
 
 SETTINGS_FILE = "rheostat.json"
 INDEX_FILE = "model_index.json"
+FEW_STEPS_FOLDER = "transformer_few"
+"""The component that a pipeline's index does not name, see `workers.models.few_steps`."""
 _WEIGHTS = (".safetensors",)
 _DIGESTED = (*_WEIGHTS, ".json", ".txt", ".model")
 
@@ -84,10 +86,15 @@ class FolderSettings(_Strict):
         return sizes.model_copy(update=self.sizes.model_dump(exclude_none=True))
 
 
-def digest_of(folder: Path) -> str:
-    """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of."""
+def digest_of(folder: Path, *, students: bool = True) -> str:
+    """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of.
+
+    Args:
+        folder: of the checkpoint.
+        students: with the student of few steps, if there is one; else of what it could have learned from.
+    """
     total = hashlib.sha256()
-    for path in _files(folder, _DIGESTED):
+    for path in _files(folder, _DIGESTED, students=students):
         total.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
     return total.hexdigest()
 
@@ -97,10 +104,11 @@ def newest_change(folder: Path) -> int:
     return max((int(path.stat().st_mtime) for path in _files(folder, _WEIGHTS)), default=0)
 
 
-def _files(folder: Path, suffixes: tuple[str, ...]) -> Iterator[Path]:
+def _files(folder: Path, suffixes: tuple[str, ...], *, students: bool = True) -> Iterator[Path]:
     """The index, then the components' files by name. Whatever else lies there does not change the model."""
     index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
+    names = {*index, FEW_STEPS_FOLDER} if students else {*index} - {FEW_STEPS_FOLDER}
     if INDEX_FILE.endswith(suffixes):
         yield folder / INDEX_FILE
-    for component in sorted(name for name in index if (folder / name).is_dir()):
+    for component in sorted(name for name in names if (folder / name).is_dir()):
         yield from sorted(path for path in (folder / component).rglob("*") if path.suffix in suffixes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,13 @@ from workers.core.pare_router import DepthRouter
 
 Frames = NDArray[np.uint8]
 """A clip (F, H, W, 3), RGB."""
+
+
+class Variant(NamedTuple):
+    """Other weights of a model: their network, and which of its blocks a row runs if they have a router."""
+
+    network: Network
+    depth_router: DepthRouter | None = None
 
 
 class Model(Protocol):
@@ -41,6 +48,11 @@ class Model(Protocol):
     @property
     def depth_router(self) -> DepthRouter | None:
         """Which blocks a row runs; None: the checkpoint has no router of its own."""
+        ...
+
+    @property
+    def variants(self) -> Mapping[str, Variant]:
+        """Other weights that it carries, by the method that asks for them."""
         ...
 
     @property
@@ -74,3 +86,16 @@ class Model(Protocol):
     def decode(self, latents: Tensor, grid: Grid) -> Image | Frames:
         """One sample's latents, decoded alone: a picture or a clip."""
         ...
+
+
+def network_of(model: Model, variant: str | None) -> Network:
+    """The network of a weights variant; None: of the checkpoint's own weights.
+
+    Raises:
+        LookupError: it carries no such weights.
+    """
+    if variant is None:
+        return model.network
+    if variant not in model.variants:
+        raise LookupError(f"{model.name} carries no weights for {variant!r}")
+    return model.variants[variant].network

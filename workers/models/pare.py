@@ -25,8 +25,9 @@ from safetensors.torch import load_file
 from protocol.shapes import PareShape
 from workers.core.pare_router import DepthRouter
 
-PARE_FILE = "transformer/pare.json"
-ROUTER_FILE = "transformer/router.safetensors"
+_PARE, _ROUTER, _COMPONENT = "pare.json", "router.safetensors", "transformer"
+PARE_FILE = f"{_COMPONENT}/{_PARE}"
+ROUTER_FILE = f"{_COMPONENT}/{_ROUTER}"
 
 
 class _Strict(BaseModel):
@@ -87,13 +88,13 @@ class Pare(_Strict):
         return self
 
     @classmethod
-    def read(cls, folder: Path) -> Self | None:
-        """What the pipeline folder says, None where nothing is pruned.
+    def read(cls, folder: Path, component: str = _COMPONENT) -> Self | None:
+        """What the pipeline folder says of a transformer, None where nothing is pruned.
 
         Raises:
             ValueError: the file holds something else; the message names the key.
         """
-        path = folder / PARE_FILE
+        path = folder / component / _PARE
         return cls.model_validate_json(path.read_bytes()) if path.exists() else None
 
     @property
@@ -156,7 +157,17 @@ def _within(name: str, places: Iterable[int], count: int) -> None:
         raise ValueError(f"pare.json keeps {name} beyond the {count} there are")
 
 
-def load_student(folder: Path, pare: Pare, dtype: torch.dtype) -> Any:
+def load_transformer(folder: Path, dtype: torch.dtype, component: str = _COMPONENT) -> Any:
+    """A transformer of the pipeline folder as it is, pruned or not."""
+    pare = Pare.read(folder, component)
+    if pare is not None:
+        return load_student(folder, pare, dtype, component)
+    return WanTransformer3DModel.from_pretrained(
+        folder, subfolder=component, dtype=dtype, local_files_only=True
+    )
+
+
+def load_student(folder: Path, pare: Pare, dtype: torch.dtype, component: str = _COMPONENT) -> Any:
     """The pipeline folder's pruned transformer, loaded as diffusers loads the stock one."""
 
     class Student(WanTransformer3DModel):  # type: ignore[misc]
@@ -166,7 +177,7 @@ def load_student(folder: Path, pare: Pare, dtype: torch.dtype) -> Any:
         def from_config(cls, config: Any, **options: Any) -> Any:
             return narrow(WanTransformer3DModel.from_config(config, **options), pare)
 
-    return Student.from_pretrained(folder, subfolder="transformer", dtype=dtype, local_files_only=True)
+    return Student.from_pretrained(folder, subfolder=component, dtype=dtype, local_files_only=True)
 
 
 def build_router(shape: RouterShape, num_blocks: int) -> DepthRouter:
@@ -174,10 +185,10 @@ def build_router(shape: RouterShape, num_blocks: int) -> DepthRouter:
     return DepthRouter(torch.zeros(num_blocks), shape.channels, shape.text_channels, shape.width)
 
 
-def load_router(folder: Path, pare: Pare) -> DepthRouter | None:
+def load_router(folder: Path, pare: Pare, component: str = _COMPONENT) -> DepthRouter | None:
     """The pipeline folder's router, ready for use; None where there is none."""
     if pare.router is None:
         return None
     router = build_router(pare.router, len(pare.blocks))
-    router.load_state_dict(load_file(folder / ROUTER_FILE))
+    router.load_state_dict(load_file(folder / component / _ROUTER))
     return router.eval().requires_grad_(False)

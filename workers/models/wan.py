@@ -14,13 +14,14 @@ from diffusers import WanPipeline
 from torch import Tensor
 
 from protocol.calibration import Calibration
-from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
-from protocol.methods import CACHES, FEWER_STEPS
+from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults, SizeLimits
+from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
 from workers.models.folder import FolderSettings, digest_of, newest_change
 from workers.models.model import Frames
 from workers.models.pare import Pare, load_router, load_student
+from workers.models.wan_few_steps import load_few_steps, read_few_steps
 from workers.models.wan_network import WanNetwork
 
 _MIN_TOKENS_PER_SIDE = 4
@@ -56,7 +57,8 @@ class Wan:
         device, dtype: of all modules.
 
     Raises:
-        ValueError: a pipeline of another kind (Wan 2.2, image to video), or configs that disagree.
+        ValueError: a pipeline of another kind (Wan 2.2, image to video), or configs that disagree, that of a
+            student of few steps among them.
     """
 
     family = "wan"
@@ -75,10 +77,12 @@ class Wan:
         _refuse_other_kinds(pipeline, self._shapes)
         digest = digest_of(folder)
         self.calibration = Calibration.read(folder, digest)
-        self.catalog = self._describe(folder, digest)
+        few = read_few_steps(folder, self._shapes)
+        self.catalog = self._describe(folder, digest, few)
         self.network = WanNetwork(pipeline.transformer, self._shapes)
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
+        self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype)}
 
     @property
     def latents_dtype(self) -> torch.dtype:
@@ -127,7 +131,7 @@ class Wan:
         rounded: Frames = (frames * 255).round().astype(np.uint8)
         return rounded
 
-    def _describe(self, folder: Path, digest: str) -> CatalogEntry:
+    def _describe(self, folder: Path, digest: str, few: FewSteps | None) -> CatalogEntry:
         settings = FolderSettings.read(folder)
         frames = FrameLimits(
             multiple=self._shapes.autoencoder.temporal_factor,
@@ -144,13 +148,14 @@ class Wan:
             frames=frames,
             fps=settings.frames.fps or _FPS,
             defaults=settings.fill(self._defaults()),
-            methods=(*FEWER_STEPS, *CACHES),
+            methods=(*FEWER_STEPS, *CACHES, *((FEW_STEP,) if few else ())),
             input_fields=_FIELDS,
             always_guided=True,
             solver=_solver(self.pipeline.scheduler.config),
             calibration=self.calibration.id if self.calibration else None,
             points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
+            few_steps=few,
         )
 
     def _sizes(self) -> SizeLimits:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -61,10 +62,15 @@ def write_pipeline(
 
 def place_pipeline(pipeline: DiffusionPipeline, folder: Path, records: dict[str, Any]) -> None:
     """Save a pipeline and JSON `records` beside the folder, readable by all, then put it in its place."""
+    place_folder(pipeline.save_pretrained, folder, records)
+
+
+def place_folder(fill: Callable[[Path], None], folder: Path, records: dict[str, Any]) -> None:
+    """Let `fill` write a folder beside this one, add JSON `records`, then put it in its place."""
     fresh, old = folder.with_name(f".{folder.name}.new"), folder.with_name(f".{folder.name}.old")
     for leftover in (fresh, old):
         shutil.rmtree(leftover, ignore_errors=True)
-    pipeline.save_pretrained(fresh)
+    fill(fresh)
     for name, record in records.items():
         (fresh / name).write_text(json.dumps(record, indent=2) + "\n")
     for path in fresh.rglob("*"):

@@ -45,6 +45,7 @@ SERVED_AS = {
 _RECIPES = {
     "flux-tiny": ("workers.training.recipes", "FluxTinyRecipe"),
     "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
+    "wan-tiny-few": ("workers.training.video.few_steps_recipe", "WanTinyFewRecipe"),
 }
 """Name -> module and class, made of (cache, out, deadline, settings=its defaults)."""
 
@@ -182,7 +183,7 @@ def train(
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny" or "wan-tiny".
+        name: "flux-tiny", "wan-tiny" or "wan-tiny-few".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.

@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
 from protocol.drafts import even_nodes
-from protocol.methods import CACHES, FEWER_STEPS
+from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
 from workers.models import Model, load
 from workers.models.loading import locate
 from workers.training.calibration import rivals, softcap_points
@@ -70,7 +70,7 @@ def calibrate(
     folder = work or CACHE / f"{loaded.catalog.digest[:12]}-{_digest(prompts)}-{dtype}"
     try:
         session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
-        points = session.points(methods or (*CACHES, *FEWER_STEPS))
+        points = session.points(methods or (*CACHES, *FEWER_STEPS, *loaded.variants))
     except OutOfTime as stopped:
         _LOG.warning("out of time before %s; call again to go on", stopped)
         return None
@@ -187,6 +187,7 @@ class _Session:
             **{rival.method: self._dialled(rival) for rival in rivals.DIALLED},
             **{name: self._stepped(name) for name in rivals.STEPPED},
             **{name: self._solver(name) for name in FEWER_STEPS},
+            FEW_STEP: self._student,
         }
         return find[method]()
 
@@ -219,6 +220,11 @@ class _Session:
             find = partial(rivals.static_points, self._trial, self._few, count, schedules)
             found += self._noted(f"static-{count}", find)
         return found
+
+    def _student(self) -> list[CalibrationPoint]:
+        """Its one run; nothing where the model has no student for its own default."""
+        plan = self._trial.student_plan()
+        return [] if plan is None else self._noted(FEW_STEP, lambda: [self._trial.point(plan)])
 
     def _dialled(self, rival: rivals.Dialled) -> Callable[[], list[CalibrationPoint]]:
         def find() -> list[CalibrationPoint]:

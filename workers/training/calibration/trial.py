@@ -10,9 +10,11 @@ import torch
 from torch import Tensor
 
 from protocol.calibration import Calibration, CalibrationPoint
+from protocol.jobs import GenerationRequest
 from protocol.methods import FEWER_STEPS
-from protocol.plan import Plan
+from protocol.plan import Plan, student_plan
 from protocol.receipts import Action
+from protocol.resolve import resolve
 from workers.acceleration import Methods
 from workers.engine import Engine, EngineSettings, Failed, Finished
 from workers.models import Model
@@ -89,6 +91,11 @@ class Trial:
             parameters=dict(parameters or {}),
             nodes=tuple(nodes),
         )
+
+    def student_plan(self) -> Plan | None:
+        """The plan of the student of few steps; None: the model has none for its default request."""
+        request = GenerationRequest.model_validate(self._request(0))
+        return student_plan(resolve(request, self.model.catalog), self.model.catalog)
 
     def run(self, plan: Plan) -> Outcome:
         """Run all prompts under the plan, a few at a time in one engine."""

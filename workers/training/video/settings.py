@@ -56,6 +56,24 @@ class WanTransformerSettings(TransformerSettings):
     milestones: tuple[int, ...] = (500, 1000, 2000, 4000, 6000)
 
 
+class HalvingSettings(TransformerSettings):
+    """One halving of the student's steps, in float32; fields as for `flux-tiny`.
+
+    Nothing is guided here: the guidance is the teacher's. The rates fall over the whole stage, so the average
+    need not reach back far.
+    """
+
+    num_steps: int = 1300
+    warmup_steps: int = 50
+    decay_steps: int = 1250
+    guided_steps: int = 0
+    batch: int = 32
+    muon_rate: float = 1e-3
+    adam_rate: float = 3e-4
+    ema_decay: float = 0.99
+    compiled: bool = False
+
+
 class EvaluationSettings(Settings):
     """Unique held-out captions, made with diffusers' pipeline as it is served."""
 
@@ -83,3 +101,24 @@ class WanTinySettings(Settings):
     pool: ClipPoolSettings = ClipPoolSettings()
     transformer: WanTransformerSettings = WanTransformerSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
+
+
+class WanTinyFewSettings(Settings):
+    """The recipe of a student of few steps.
+
+    Attributes:
+        teacher_steps: Euler steps of the teacher's run that the first halving takes two at a time.
+        halvings: 3 make 4 steps of 32.
+    """
+
+    seed: int = 0
+    teacher_steps: int = 32
+    halvings: int = 3
+    halving: HalvingSettings = HalvingSettings()
+    pool: ClipPoolSettings = ClipPoolSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+
+    @property
+    def stages(self) -> tuple[int, ...]:
+        """Steps after each halving, falling."""
+        return tuple(self.teacher_steps >> done for done in range(1, self.halvings + 1))
