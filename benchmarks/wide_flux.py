@@ -16,6 +16,7 @@ from workers.core import condition_features
 from workers.models import Model, load
 from workers.models.folder import digest_of
 from workers.sampling import flow_schedule
+from workers.training.calibration.course import Course
 from workers.training.calibration.multistep import linear_path
 from workers.training.calibration.probe import Probe
 
@@ -50,7 +51,8 @@ def _linear_calibration(model: Model, digest: str, budgets: Collection[float]) -
     """SoftCap on evenly spread anchors, linear between, at every budget timed; its choice changes nothing."""
     grid, nothing = model.grid(SIDE, SIDE), torch.empty(0)
     schedule = flow_schedule(model.scheduler_config, STEPS, grid.num_tokens)
-    probe = Probe(model.network, grid, schedule, (), (), nothing, nothing, nothing)
+    course = Course(model.catalog.solver, schedule, model.dtype)
+    probe = Probe(model.network, grid, schedule, course, 1.0, (), (), nothing, nothing, nothing)
     counts = [round(budget * STEPS) for budget in budgets]
     paths = [linear_path(probe, even_nodes(count, STEPS)).velocities(probe) for count in counts]
     features = condition_features(model.encode("", None).tensors).shape[1]

@@ -24,15 +24,6 @@ def folder(flux_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def prompts(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("prompts") / "prompts.txt"
-    words = ("red", "blue", "small", "white"), ("apple", "dogs", "tree", "car", "sun", "background")
-    lines = [f"a {colour} {thing} {number}" for colour in words[0] for thing in words[1] for number in (1, 2)]
-    file.write_text("\n".join(lines) + "\n\n")
-    return file
-
-
-@pytest.fixture(scope="module")
 def written(folder: Path, prompts: Path, tmp_path_factory: pytest.TempPathFactory) -> Calibration:
     """Stopped at once, then taken up again: the second call goes on and ends."""
     work = tmp_path_factory.mktemp("work")

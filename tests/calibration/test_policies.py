@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from workers.training.calibration.policies import best_policy, pays
+from workers.training.calibration.softcap_points import COUNTS, path_counts
 
 RISK = torch.arange(10, dtype=torch.float64)
 HARD = RISK >= 5
@@ -66,3 +67,10 @@ def test_a_policy_pays_below_the_line_between_single_paths() -> None:
     assert pays(0.225, 0.049, single)
     assert not pays(0.225, 0.051, single)
     assert not pays(0.2, 0.06, single)
+
+
+def test_half_of_any_run_has_a_path() -> None:
+    """28 steps have the counts as they stand; of 50, 12, 14 and 16 of 28 are 21, 25 and 29."""
+    assert path_counts(28) == COUNTS
+    assert path_counts(4) == (1, 2, 3)
+    assert path_counts(50) == (*COUNTS, 21, 25, 29)

@@ -66,6 +66,16 @@ def test_results_come_in_order_and_can_be_used_outside(load_flux: Callable[..., 
     assert results[0].samples[0].image.size == (64, 64)
 
 
+def test_latents_can_be_had_without_a_decoder(load_flux: Callable[..., Any]) -> None:
+    whole, bare = (
+        Engine(load_flux("plain"), EngineSettings(latents_only=only)).run([request()])[0].samples[0]
+        for only in (False, True)
+    )
+    assert torch.equal(bare.latents, whole.latents)
+    assert whole.image is not None
+    assert (bare.image, bare.video) == (None, None)
+
+
 def test_a_drawn_seed_is_reported(load_flux: Callable[..., Any]) -> None:
     (result,) = Engine(load_flux("plain")).run([request(seed=None)])
     (again,) = Engine(load_flux("plain")).run([request(seed=result.samples[0].seed)])

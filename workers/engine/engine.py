@@ -263,7 +263,7 @@ class Engine:
                 continue
             self._flights.land(flight)
             try:
-                flight.result = decode(flight)
+                flight.result = decode(flight, latents_only=self._settings.latents_only)
             except Exception as error:
                 self._fail(flight, error, events)
                 continue

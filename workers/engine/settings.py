@@ -31,6 +31,8 @@ class EngineSettings(BaseModel):
             bursts; less lets the others wait for less time.
         slice_s: in an engine of several models a forward is laid aside after so long, at the end of a block,
             so that another model's samples may move. Less is a shorter wait, more is fewer interruptions.
+        latents_only: results carry latents and no picture or clip, for measurements that need none. Their
+            receipts' other compute still counts the decoder.
         decode_backlog: of the samples waiting for their decoder, one in this many (at least one) is decoded a
             turn, each model for itself.
     """
@@ -48,6 +50,7 @@ class EngineSettings(BaseModel):
     max_forecasts: PositiveInt = 8
     max_encodes: PositiveInt = 8
     preview_every: NonNegativeInt = 0
+    latents_only: bool = False
     decode_backlog: PositiveInt = 4
     weights: Mapping[str, PositiveFloat] = {}
     burst_s: PositiveFloat = 10.0

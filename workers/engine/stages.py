@@ -15,7 +15,7 @@ from protocol.errors import SampleFailed
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.resolve import lanes, resolve, seeds
-from workers.core import Ledger, Sample, Schedule, Stack
+from workers.core import Condition, Ledger, Sample, Schedule, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
 from workers.engine.results import SampleResult
@@ -60,10 +60,15 @@ def make_job(
 def encode(job: Job) -> None:
     """Encode the job's prompts, once for all its samples."""
     started = time.perf_counter()
-    given, model = job.request.input, job.model
-    prompts = [given.prompt, given.negative_prompt or ""][: lanes(job.request, model.catalog)]
-    job.conditions = tuple(model.encode(prompt, given.guidance_scale) for prompt in prompts)
+    job.conditions = conditions_of(job.model, job.request)
     job.stage_seconds["encode"] += time.perf_counter() - started
+
+
+def conditions_of(model: Model, request: GenerationRequest) -> tuple[Condition, ...]:
+    """A condition a lane of a resolved request: its prompt, and the negative one if there are two."""
+    given = request.input
+    prompts = [given.prompt, given.negative_prompt or ""][: lanes(request, model.catalog)]
+    return tuple(model.encode(prompt, given.guidance_scale) for prompt in prompts)
 
 
 def take_off(flight: Flight) -> None:
@@ -96,8 +101,8 @@ def _schedule(job: Job) -> Schedule:
     return at_nodes(flow_schedule(config, unabridged, tokens), job.plan.nodes)
 
 
-def decode(flight: Flight) -> SampleResult:
-    """The finished flight's picture or clip, and its account.
+def decode(flight: Flight, *, latents_only: bool = False) -> SampleResult:
+    """The finished flight's picture or clip, unless only its latents are wanted, and its account.
 
     Raises:
         SampleFailed: its latents are not finite. Looked at here, once, and not at every step.
@@ -106,7 +111,7 @@ def decode(flight: Flight) -> SampleResult:
     latents = flight.state.latents
     if not bool(torch.isfinite(latents).all()):
         raise SampleFailed("the sample's latents are not finite")
-    decoded = flight.job.model.decode(latents, flight.state.grid)
+    decoded = None if latents_only else flight.job.model.decode(latents, flight.state.grid)
     flight.job.stage_seconds["decode"] += time.perf_counter() - started
     image, video = (decoded, None) if isinstance(decoded, Image) else (None, decoded)
     return SampleResult(flight.seed, _plain(latents), image, video, sample_receipt(flight))

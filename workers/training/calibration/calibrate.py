@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 
 from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
@@ -25,6 +26,7 @@ from workers.training.calibration.probe import Probe, make_probe
 from workers.training.calibration.schedules import hardest, respread, search_nodes
 from workers.training.calibration.tables import drift_scales, magcache_ratios, teacache_polynomial
 from workers.training.calibration.trial import Trial
+from workers.training.clips import sample_clips
 from workers.training.scenes import sample_scenes
 
 _LOG = logging.getLogger(__name__)
@@ -53,8 +55,9 @@ def calibrate(
 
     Args:
         model: as `workers.models.load` takes it.
-        prompts_file: one prompt a line; None: the reference model's own calibration captions.
-        num_prompts: taken from its beginning; three quarters are fitted to, one quarter is measured on.
+        prompts_file: one prompt a line; None: the calibration captions of the reference model that makes what
+            this one makes, pictures or clips.
+        num_prompts: the first so many; three quarters are fitted to, one quarter is measured on.
         work: folder of the resumable state; None: one in the user's cache.
         methods: which to calibrate now; the others stay as they stand in the file.
         max_minutes: nothing new is begun after this.
@@ -66,8 +69,9 @@ def calibrate(
         ValueError: too few prompts.
     """
     loaded = load(model, dtype=dtype)
-    prompts = _prompts(prompts_file, num_prompts)
-    folder = work or CACHE / f"{loaded.catalog.digest[:12]}-{_digest(prompts)}-{dtype}"
+    prompts = _prompts(loaded, prompts_file, num_prompts)
+    names = (loaded.catalog.digest[:12], _digest(prompts), dtype, *_clip_settings(loaded).values())
+    folder = work or CACHE / "-".join(map(str, names))
     try:
         session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
         points = session.points(methods or (*CACHES, *FEWER_STEPS, *loaded.variants))
@@ -96,13 +100,28 @@ def _sorted(points: Sequence[CalibrationPoint]) -> tuple[CalibrationPoint, ...]:
     return tuple(sorted(points, key=lambda point: (point.method, point.budget, point.mode or "")))
 
 
-def _prompts(file: Path | None, count: int) -> list[str]:
+def _prompts(model: Model, file: Path | None, count: int) -> list[str]:
     if file is None:
-        return [scene.caption for scene in sample_scenes(count, 0, "calibration")]
-    lines = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()][:count]
-    if len(lines) < 2 * _FEW:
-        raise ValueError(f"{file}: a calibration needs at least {2 * _FEW} prompts, not {len(lines)}")
-    return lines
+        found = _own_captions(model, count)
+    else:
+        found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()][:count]
+    if len(found) < 2 * _FEW:
+        raise ValueError(f"a calibration needs at least {2 * _FEW} prompts, not {len(found)}")
+    return found
+
+
+def _own_captions(model: Model, count: int) -> list[str]:
+    if model.catalog.modality == "video":
+        return [clip.caption for clip in sample_clips(count, 0, "calibration")]
+    return [scene.caption for scene in sample_scenes(count, 0, "calibration")]
+
+
+def _clip_settings(model: Model) -> dict[str, JsonValue]:
+    """What a clip's run depends on beside the settings pictures have too; nothing for pictures."""
+    defaults = model.catalog.defaults
+    if model.catalog.modality != "video":
+        return {}
+    return {"num_frames": defaults.num_frames, "guidance_scale": defaults.guidance_scale}
 
 
 def _digest(prompts: Sequence[str]) -> str:
@@ -138,6 +157,7 @@ class _Session:
                 "prompts_sha256": _digest(self._prompts),
                 "seeds": [_PROBE_SEED, _TRIAL_SEED],
                 "dtype": self._model.catalog.dtype,
+                **_clip_settings(self._model),
             },
             points=_sorted(points),
             tables=self.tables,
@@ -238,10 +258,13 @@ class _Session:
         )
 
     def _solver(self, name: str) -> Callable[[], list[CalibrationPoint]]:
-        def find() -> list[CalibrationPoint]:
-            return rivals.solver_points(self._trial, self._few, name, self._searched())
+        """Fewer steps with a solver. The model's own has two names: it is measured once, under "steps"."""
+        measured = "steps" if name == self._model.catalog.solver else name
 
-        return lambda: self._noted(name, find)
+        def find() -> list[CalibrationPoint]:
+            return rivals.solver_points(self._trial, self._few, measured, self._searched())
+
+        return lambda: [point.model_copy(update={"method": name}) for point in self._noted(measured, find)]
 
     def _noted(self, name: str, find: Callable[[], list[CalibrationPoint]]) -> list[CalibrationPoint]:
         entry = self._notebook.entry(

@@ -28,8 +28,8 @@ class Difficulty:
 
 
 def features_of(probe: Probe) -> Tensor:
-    """(B, D), float64."""
-    return condition_features(probe.conditions).double()
+    """(B, D), float64, of the conditional lane."""
+    return condition_features([tensor[:, 0] for tensor in probe.conditions]).double()
 
 
 def fit_difficulty(features: Tensor, distance: Tensor) -> Difficulty:

@@ -4,6 +4,10 @@ Between two anchors nothing is evaluated, so all that matters of the forecasts t
 latents. That is a combination of the last outputs, and its weights are fitted so that the run ends where
 the unabridged one does: Gauss-Newton on the final latents.
 
+Euler's steps add up, so a gap is one sum. Any other solver is told the gap's velocity at each of its steps,
+as it is in a run: UniPC's corrector then takes the forecast for what was seen there. The weights are fitted
+through the solver, so they know what it makes of them.
+
 Source: the idea of non-stationary solver weights, Shaul et al. 2024 (Bespoke Non-Stationary Solvers); the
 Gauss-Newton fit by forward differences is ours, it needs no gradients of the network.
 """
@@ -11,14 +15,14 @@ Gauss-Newton fit by forward differences is ours, it needs no gradients of the ne
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from workers.core import combine, newton_weights
+from workers.core import Sample, combine, newton_weights
 from workers.training.calibration.probe import Probe
 
 HISTORY = 4
@@ -70,10 +74,15 @@ class Path:
 
 @dataclass(frozen=True)
 class State:
-    """Rows before an anchor: latents (R, S, C) and the outputs so far, oldest first."""
+    """Rows before an anchor: where the solver has them, and the outputs so far (R, ...), oldest first."""
 
-    latents: Tensor
+    sample: Sample
     outputs: tuple[Tensor, ...]
+
+    @property
+    def latents(self) -> Tensor:
+        """(R, ...)."""
+        return self.sample.latents
 
 
 def linear_path(probe: Probe, nodes: Sequence[int]) -> Path:
@@ -93,7 +102,7 @@ def linear_path(probe: Probe, nodes: Sequence[int]) -> Path:
 
 def start(probe: Probe, rows: Tensor) -> State:
     """Before the first anchor."""
-    return State(probe.noise[rows], ())
+    return State(probe.course.start(probe.noise[rows]), ())
 
 
 def follow(probe: Probe, path: Path, rows: Tensor, state: State, gap: int = 0) -> tuple[Tensor, list[State]]:
@@ -101,20 +110,28 @@ def follow(probe: Probe, path: Path, rows: Tensor, state: State, gap: int = 0) -
     passed = []
     for place in range(gap, len(path.nodes)):
         passed.append(state)
-        state = cross(path, place, evaluate(probe, path, place, rows, state))
+        state = cross(probe, path, place, evaluate(probe, path, place, rows, state))
     return state.latents, passed
 
 
 def evaluate(probe: Probe, path: Path, gap: int, rows: Tensor, state: State) -> State:
     """The state with this anchor's output."""
-    return State(state.latents, (*state.outputs, probe.evaluate(state.latents, path.nodes[gap], rows)))
+    return State(state.sample, (*state.outputs, probe.evaluate(state.latents, path.nodes[gap], rows)))
 
 
-def cross(path: Path, gap: int, state: State) -> State:
+def cross(probe: Probe, path: Path, gap: int, state: State) -> State:
     """The state after a gap, its anchor evaluated."""
     row = path.weights[gap]
-    added = combine(state.outputs[-len(row) :], row)
-    return State(state.latents + added, state.outputs)
+    outputs = state.outputs[-len(row) :]
+    if probe.course.adds_up:
+        moved = replace(state.sample, latents=state.latents + combine(outputs, row))
+        return State(moved, state.outputs)
+    begin, end = path.nodes[gap], path.ends(probe.num_steps)[gap]
+    length, sample = probe.schedule.sigmas[end] - probe.schedule.sigmas[begin], state.sample
+    velocity = combine(outputs, [weight / length for weight in row])
+    for _ in range(begin, end):
+        sample = probe.course.move(sample, velocity)
+    return State(sample, state.outputs)
 
 
 @torch.inference_mode()
@@ -190,6 +207,6 @@ def _columns(
         here = evaluate(probe, path, which, rows, state)
         nudge = _NUDGE * abs(sum(path.weights[which]))
         for place in range(len(path.weights[which])):
-            moved = cross(path.with_weights({(which, place): nudge}), which, here)
+            moved = cross(probe, path.with_weights({(which, place): nudge}), which, here)
             end = problem.end(path, moved, which + 1)
             yield (which, place), (problem.missing(end) - base) / nudge

@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from workers.core import Batch, Grid, Network, Schedule
+from protocol.jobs import GenerationRequest
+from protocol.resolve import resolve, seeds
+from workers.core import Batch, Condition, Grid, Network, Schedule
+from workers.engine.stages import conditions_of
 from workers.models import Model
-from workers.sampling import flow_schedule, initial_noise
+from workers.sampling import flow_schedule, guide, initial_noise
+from workers.training.calibration.course import Course
 
 _CHUNK = 16
 
 
 @dataclass(frozen=True)
 class Probe:
-    """B prompts of one model, each with a seed, at the model's default size and steps.
+    """B prompts of one model, each with a seed; all else is the model's default.
+
+    Latents have the family's own shape, (B, S, C) or (B, C, F, h, w).
 
     Attributes:
-        conditions: per-row tensors (B, ...), as the network takes them.
-        scalars: per-row numbers (B,), likewise.
-        noise: (B, S, C), where the runs start.
-        outputs: (B, N, S, C), what the network said along the unabridged runs.
-        final: (B, S, C), where these ended.
+        course: the model's own solver on `schedule`.
+        guidance_scale: combines two lanes; unused with one.
+        conditions: tensors (B, L, ...) as the network takes them, L lanes a prompt, the prompt's own first.
+        scalars: numbers (B, L), likewise.
+        noise: (B, ...), where the runs start.
+        outputs: (B, N, ...), what the solver was told along the unabridged runs: of two lanes guided.
+        final: (B, ...), where these ended.
     """
 
     network: Network
     grid: Grid
     schedule: Schedule
+    course: Course
+    guidance_scale: float
     conditions: tuple[Tensor, ...]
     scalars: tuple[Tensor, ...]
     noise: Tensor
@@ -51,9 +61,9 @@ class Probe:
         return tuple(after - before for before, after in pairwise(sigmas))
 
     def evaluate(self, latents: Tensor, index: int, rows: Tensor) -> Tensor:
-        """The network's output at step `index` for these rows' latents (R, S, C)."""
+        """What the solver is told at step `index` for these rows' latents (R, ...)."""
         parts = zip(torch.split(latents, _CHUNK), torch.split(rows, _CHUNK), strict=True)
-        return torch.cat([self._evaluate(part.contiguous(), index, which) for part, which in parts])
+        return torch.cat([self._evaluate(part, index, which) for part, which in parts])
 
     def distance(self, latents: Tensor, rows: Tensor) -> Tensor:
         """Relative L2 distance (R,) to the unabridged runs' ends."""
@@ -61,30 +71,40 @@ class Probe:
 
     def take(self, rows: Tensor) -> Probe:
         """These prompts only."""
-        return Probe(
-            self.network,
+        return replace(
+            self,
+            conditions=tuple(tensor[rows] for tensor in self.conditions),
+            scalars=tuple(tensor[rows] for tensor in self.scalars),
+            noise=self.noise[rows],
+            outputs=self.outputs[rows],
+            final=self.final[rows],
+        )
+
+    def trajectory(self) -> Iterator[Tensor]:
+        """Where the unabridged runs stood before each step, (B, ...)."""
+        sample = self.course.start(self.noise)
+        for index in range(self.num_steps):
+            yield sample.latents
+            sample = self.course.move(sample, self.outputs[:, index])
+
+    def batch(self, latents: Tensor, index: int, rows: Tensor, lanes: int) -> Batch:
+        """The first `lanes` lanes of these prompts at step `index`, in the engine's order."""
+        count = lanes * len(rows)
+        return Batch(
+            latents.repeat_interleave(lanes, 0),
+            torch.full((count,), self.schedule.timesteps[index], device=latents.device),
+            tuple(tensor[rows, :lanes].flatten(0, 1) for tensor in self.conditions),
+            tuple(numbers[rows, :lanes].flatten(0, 1) for numbers in self.scalars),
             self.grid,
-            self.schedule,
-            tuple(tensor[rows] for tensor in self.conditions),
-            tuple(tensor[rows] for tensor in self.scalars),
-            self.noise[rows],
-            self.outputs[rows],
-            self.final[rows],
         )
 
     def _evaluate(self, latents: Tensor, index: int, rows: Tensor) -> Tensor:
-        timestep = torch.full((len(rows),), self.schedule.timesteps[index], device=latents.device)
-        batch = Batch(
-            latents,
-            timestep,
-            tuple(tensor[rows] for tensor in self.conditions),
-            tuple(tensor[rows] for tensor in self.scalars),
-            self.grid,
-        )
-        stream, everyone = self.network.embed(batch), range(len(rows))
+        lanes = self.conditions[0].shape[1]
+        stream = self.network.embed(self.batch(latents, index, rows, lanes))
         for block in range(self.network.layout.num_blocks):
-            stream = stream.set(everyone, self.network.block(block, stream))
-        return self.network.head(stream)
+            stream = stream.set(range(stream.num_rows), self.network.block(block, stream))
+        outputs = torch.split(self.network.head(stream), lanes)
+        return torch.cat([guide(prompt, self.guidance_scale) for prompt in outputs])
 
 
 def relative(latents: Tensor, reference: Tensor) -> Tensor:
@@ -94,44 +114,75 @@ def relative(latents: Tensor, reference: Tensor) -> Tensor:
     return distance
 
 
+def standard_request(model: Model, prompt: str, seed: int) -> GenerationRequest:
+    """The request a calibration stands for: a prompt and a seed, and the model's defaults."""
+    asked = GenerationRequest.model_validate({"model": model.name, "input": {"prompt": prompt, "seed": seed}})
+    return resolve(asked, model.catalog)
+
+
 @torch.inference_mode()
 def make_probe(
     model: Model, prompts: Sequence[str], first_seed: int, known: Mapping[str, Tensor] | None = None
 ) -> Probe:
-    """Encode the prompts, draw their noise (seeds counted up) and run them unabridged, one lane each.
+    """Encode the prompts, draw their noise (seeds counted up) and run them unabridged.
 
     Args:
+        prompts: at least one.
         known: `outputs` and `final` of runs made before.
     """
-    defaults = model.catalog.defaults
-    grid = model.grid(defaults.width, defaults.height)
-    schedule = flow_schedule(model.scheduler_config, defaults.num_inference_steps, grid.num_tokens)
-    encoded = [model.encode(prompt, defaults.guidance_scale) for prompt in prompts]
-    shape = model.noise_shape(grid)
-    noise = torch.cat(
-        [
-            model.pack(initial_noise(shape, first_seed + place, model.dtype, model.device))
-            for place in range(len(prompts))
-        ]
-    )
-    blank = Probe(
-        model.network,
-        grid,
-        schedule,
-        tuple(torch.cat(parts) for parts in zip(*(one.tensors for one in encoded), strict=True)),
-        tuple(torch.tensor(column) for column in zip(*(one.scalars for one in encoded), strict=True)),
-        noise,
-        noise[:, None],
-        noise,
-    )
+    requests = [standard_request(model, prompt, first_seed + place) for place, prompt in enumerate(prompts)]
+    blank = _blank(model, requests)
     outputs, final = (known["outputs"], known["final"]) if known else _run(blank)
     return replace(blank, outputs=outputs, final=final)
 
 
+def _blank(model: Model, requests: Sequence[GenerationRequest]) -> Probe:
+    """A probe that has not run."""
+    given = requests[0].input
+    assert given.width is not None, "resolve() fills the size"
+    assert given.height is not None, "resolve() fills the size"
+    assert given.num_inference_steps is not None, "resolve() fills the steps"
+    grid = model.grid(given.width, given.height, given.num_frames)
+    schedule = flow_schedule(model.scheduler_config, given.num_inference_steps, grid.num_tokens)
+    lanes = [conditions_of(model, request) for request in requests]
+    noise = torch.cat([_noise(model, grid, request) for request in requests])
+    return Probe(
+        network=model.network,
+        grid=grid,
+        schedule=schedule,
+        course=Course(model.catalog.solver, schedule, model.dtype),
+        guidance_scale=given.guidance_scale or 1.0,
+        conditions=_tensors(lanes),
+        scalars=_scalars(lanes),
+        noise=noise,
+        outputs=noise[:, None],
+        final=noise,
+    )
+
+
+def _noise(model: Model, grid: Grid, request: GenerationRequest) -> Tensor:
+    """Where the request's run starts, (1, ...)."""
+    (seed,) = seeds(request)
+    return model.pack(initial_noise(model.noise_shape(grid), seed, model.latents_dtype, model.device))
+
+
+def _tensors(prompts: Sequence[Sequence[Condition]]) -> tuple[Tensor, ...]:
+    """Each (B, L, ...)."""
+    lanes = [zip(*(lane.tensors for lane in prompt), strict=True) for prompt in prompts]
+    columns = zip(*([torch.cat(parts) for parts in prompt] for prompt in lanes), strict=True)
+    return tuple(torch.stack(column) for column in columns)
+
+
+def _scalars(prompts: Sequence[Sequence[Condition]]) -> tuple[Tensor, ...]:
+    """Each (B, L)."""
+    lanes = [zip(*(lane.scalars for lane in prompt), strict=True) for prompt in prompts]
+    return tuple(torch.tensor(column) for column in zip(*lanes, strict=True))
+
+
 def _run(probe: Probe) -> tuple[Tensor, Tensor]:
-    """Euler through all steps, as an unabridged run."""
-    latents, rows, outputs = probe.noise, torch.arange(len(probe)), []
-    for index, step in enumerate(probe.steps):
-        outputs.append(probe.evaluate(latents, index, rows))
-        latents = (latents.float() + step * outputs[-1].float()).to(latents.dtype)
-    return torch.stack(outputs, 1), latents
+    """The unabridged runs, with the model's own solver."""
+    sample, rows, outputs = probe.course.start(probe.noise), torch.arange(len(probe)), []
+    for index in range(probe.num_steps):
+        outputs.append(probe.evaluate(sample.latents, index, rows))
+        sample = probe.course.move(sample, outputs[-1])
+    return torch.stack(outputs, 1), sample.latents

@@ -88,10 +88,16 @@ def dialled_points(trial: Trial, few: Trial, rival: Dialled, counts: Sequence[in
         few: those of the search.
     """
     shares = [count / trial.steps for count in counts]
-    curves = [_curve(few, rival, variant) for variant in rival.variants]
+    curves = [_curve(few, rival, variant) for variant in _possible(few, rival)]
     best = min(curves, key=lambda curve: sum(np.log(curve.distance_at(share)) for share in shares))
     _LOG.info("%s: best variant %s of %d", rival.method, dict(best.variant), len(curves))
     return [_dialled_point(trial, few, rival, best, count) for count in counts]
+
+
+def _possible(few: Trial, rival: Dialled) -> list[Mapping[str, float]]:
+    """The variants a network of so few blocks can run: after the first ones some must be left to skip."""
+    num_blocks = few.model.network.layout.num_blocks
+    return [variant for variant in rival.variants if variant.get("first", 0) < num_blocks]
 
 
 def _curve(few: Trial, rival: Dialled, variant: Mapping[str, float]) -> _Curve:

@@ -26,7 +26,9 @@ from workers.training.calibration.probe import Probe
 from workers.training.calibration.trial import Trial
 
 COUNTS = (1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 14, 16)
-"""Numbers of anchors that get a path. Above, linear forecasts between searched anchors are as good."""
+"""Numbers of anchors that get a path, and those above of longer runs, see `path_counts`. Beyond, linear
+forecasts between searched anchors are as good."""
+_COUNTED_FOR, _STRETCHED = 28, (12, 14, 16)
 _JUDGED_FROM = 5
 """The shortest path whose errors say how hard a prompt is; shorter ones ruin every picture."""
 _ROUNDS, _ROUNDS_SHORT = 2, 4
@@ -67,12 +69,19 @@ def fit_paths(probe: Probe, notebook: Notebook) -> Fitted:
     """Place the anchors of a path for each number of them, and fit what its gaps add."""
     placement = Placement(probe)
     paths, errors = {}, {}
-    for count in (count for count in COUNTS if count < probe.num_steps):
+    for count in path_counts(probe.num_steps):
         entry = notebook.entry(f"path-{count}", partial(_find_path, probe, placement, count))
         paths[count] = Path(tuple(entry["nodes"]), tuple(map(tuple, entry["weights"])))
         errors[count] = torch.tensor(entry["errors"])
     features, strayed = features_of(probe), typical_error(errors)
     return Fitted(paths, errors, fit_difficulty(features, strayed), held_out_risk(features, strayed))
+
+
+def path_counts(num_steps: int) -> tuple[int, ...]:
+    """COUNTS below the number of steps; of a longer run than 28 also the larger of its shares."""
+    shares = {round(count * num_steps / _COUNTED_FOR) for count in _STRETCHED}
+    counts = {*COUNTS, *(count for count in shares if count > max(COUNTS))}
+    return tuple(sorted(count for count in counts if count < num_steps))
 
 
 def typical_error(errors: Mapping[int, Tensor]) -> Tensor:

@@ -1,4 +1,7 @@
-"""What published methods fit to a model: TeaCache's polynomial, MagCache's ratios, SoftCap's scales."""
+"""What published methods fit to a model: TeaCache's polynomial, MagCache's ratios, SoftCap's scales.
+
+Of two lanes all of them look at the conditional one, as the methods do when they decide for both.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ import torch
 from torch import Tensor
 
 from workers.acceleration.observer import View, cues, measure
-from workers.core import Batch, Stream
+from workers.core import Stream
 from workers.training.calibration.probe import Probe
 
 _DEGREE = 4
@@ -21,6 +24,8 @@ _EPS = 1e-8
 @torch.inference_mode()
 def teacache_polynomial(probe: Probe) -> list[float]:
     """From the relative change of the modulated input to that of the output, degree 4, highest power first.
+
+    The output is what the solver is told, guided if there are two lanes.
 
     Source: TeaCache (Liu et al. 2024); fitted along unabridged runs.
     """
@@ -75,13 +80,10 @@ def drift_scales(probe: Probe) -> list[float]:
 
 
 def _embedded(probe: Probe) -> Iterator[Stream]:
-    """The stream before the first block at every step of the unabridged runs."""
-    latents = probe.noise
-    for index, step in enumerate(probe.steps):
-        timestep = torch.full((len(probe),), probe.schedule.timesteps[index])
-        batch = Batch(latents.contiguous(), timestep, probe.conditions, probe.scalars, probe.grid)
-        yield probe.network.embed(batch, signal=True)
-        latents = (latents.float() + step * probe.outputs[:, index].float()).to(latents.dtype)
+    """The conditional lanes before the first block at every step of the unabridged runs."""
+    everyone = torch.arange(len(probe))
+    for index, latents in enumerate(probe.trajectory()):
+        yield probe.network.embed(probe.batch(latents, index, everyone, lanes=1), signal=True)
 
 
 def _through(probe: Probe, stream: Stream, until: int) -> Stream:

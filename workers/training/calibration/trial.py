@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from protocol.calibration import Calibration, CalibrationPoint
+from protocol.cost import price
 from protocol.jobs import GenerationRequest
 from protocol.methods import FEWER_STEPS
 from protocol.plan import Plan, student_plan
 from protocol.receipts import Action
-from protocol.resolve import resolve
 from workers.acceleration import Methods
 from workers.engine import Engine, EngineSettings, Failed, Finished
 from workers.models import Model
-from workers.training.calibration.probe import relative
+from workers.training.calibration.probe import relative, standard_request
 
 _TAIL_SHARE = 0.05
 _BATCH = 8
@@ -50,7 +50,7 @@ class Trial:
 
     Attributes:
         tables: the methods' tables as far as they are known.
-        final: (B, S, C).
+        final: (B, ...).
     """
 
     model: Model
@@ -76,17 +76,14 @@ class Trial:
         mode: Literal["soft", "hard"] = "soft",
     ) -> Plan:
         """The plan of a method that is granted so many evaluations."""
-        defaults = self.model.catalog.defaults
-        network = self.model.network
-        grid = self.model.grid(defaults.width, defaults.height)
-        flop = network.layout.cost(grid).evaluation
+        cost = price(self.model.catalog, self._request(0))
         fewer = method in FEWER_STEPS
         return Plan(
             methods=(method,),
             num_inference_steps=(len(nodes) or evaluations) if fewer else self.steps,
             solver=method if fewer and method != "steps" else self.model.catalog.solver,
-            granted_flop=evaluations * flop,
-            full_flop=self.steps * flop,
+            granted_flop=evaluations * cost.per_step_flop[0],
+            full_flop=cost.full_flop,
             mode=mode,
             parameters=dict(parameters or {}),
             nodes=tuple(nodes),
@@ -94,8 +91,7 @@ class Trial:
 
     def student_plan(self) -> Plan | None:
         """The plan of the student of few steps; None: the model has none for its default request."""
-        request = GenerationRequest.model_validate(self._request(0))
-        return student_plan(resolve(request, self.model.catalog), self.model.catalog)
+        return student_plan(self._request(0), self.model.catalog)
 
     def run(self, plan: Plan) -> Outcome:
         """Run all prompts under the plan, a few at a time in one engine."""
@@ -104,7 +100,8 @@ class Trial:
             | {"settings": {}, "points": (), "tables": self.tables}
         )
         methods = Methods(self.model.network.layout, calibration)
-        engine = Engine(self.model, EngineSettings(max_rows=_BATCH), build_stack=methods.stack)
+        settings = EngineSettings(max_rows=_BATCH, latents_only=True)
+        engine = Engine(self.model, settings, build_stack=methods.stack)
         places = {engine.add(self._request(place), plan=plan): place for place in range(len(self.prompts))}
         spent, latents = torch.zeros(len(places)), self.final.clone()
         full = torch.zeros(len(places), plan.evaluations, dtype=torch.bool)
@@ -137,8 +134,5 @@ class Trial:
             dial=dial,
         )
 
-    def _request(self, place: int) -> dict[str, object]:
-        return {
-            "model": self.model.name,
-            "input": {"prompt": self.prompts[place], "seed": self.first_seed + place},
-        }
+    def _request(self, place: int) -> GenerationRequest:
+        return standard_request(self.model, self.prompts[place], self.first_seed + place)
