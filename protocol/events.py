@@ -84,7 +84,7 @@ class Step(_Event):
 
 
 class Preview(_Event):
-    """Published, not logged."""
+    """Not logged: who listens hears all of them, who comes later the latest of each sample."""
 
     type: Literal["preview"] = "preview"
     sample: int

@@ -6,6 +6,7 @@ now (fair share between tenants makes it tenant|priority; the keys stay).
 
     job:<job>            hash    the job (fields in `protocol.wire`)
     ev:<job>             stream  its events, from `started` on, ids <seq>-0; also the pub/sub channel's name
+    shown:<job>          hash    sample -> its latest preview, while the job runs
     ready:<model>:<flow> zset    job -> due
     turn:<model>         zset    flows with ready jobs -> rank, lowest served first
     solo:<model>         zset    jobs that must run alone -> due
@@ -31,7 +32,7 @@ from __future__ import annotations
 from zlib import crc32
 
 NAMES = frozenset(
-    {"job", "ev", "ready", "turn", "solo", "later", "waiting", "leases", "held", "room", "load"}
+    {"job", "ev", "shown", "ready", "turn", "solo", "later", "waiting", "leases", "held", "room", "load"}
     | {"bell", "claim", "idem", "mine", "dead", "ended"}
 )
 """First words of the keys under P. The scripts use no other (a test reads them)."""

@@ -10,7 +10,7 @@ The job's hash, written by `submit` and changed only by the scripts (numbers in 
 
 `req` is the resolved request as JSON and opaque to the scripts; `result` a JobResult as JSON. A stream entry
 has one field, `e`: the event as JSON. A channel carries `<seq> <event as JSON>`, seq 0 for what is not
-logged.
+logged. The latest previews stand in a hash of their own, by sample: the event as JSON.
 """
 
 from __future__ import annotations
@@ -148,6 +148,11 @@ def decode_message(data: bytes) -> StreamedEvent:
 def decode_entry(entry_id: bytes, fields: Fields) -> StreamedEvent:
     """A stream's entry."""
     return StreamedEvent(int(entry_id.partition(b"-")[0]), decode_event(fields[b"e"]))
+
+
+def decode_preview(body: bytes) -> StreamedEvent:
+    """A preview that was kept; it has no number."""
+    return StreamedEvent(0, decode_event(body))
 
 
 def encode_message(streamed: StreamedEvent) -> bytes:

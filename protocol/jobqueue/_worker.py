@@ -227,7 +227,7 @@ def _publication(key: JobKey, token: str, events: Sequence[Event], step: int | N
     for event in events:
         if not isinstance(event, Step | Preview):
             raise ValueError(f"{event.type} events are written by the queue itself")
-        tagged += ["show" if isinstance(event, Preview) else "log", encode_event(event)]
+        tagged += [str(event.sample) if isinstance(event, Preview) else "log", encode_event(event)]
     # By this the script knows a repeated call. Two calls in a row never say the same: steps are numbered.
     digest = hashlib.blake2b(repr((tagged, step)).encode(), digest_size=8).hexdigest()
     return [str(key), token, digest, "" if step is None else step, *tagged]

@@ -1,7 +1,8 @@
 """Events from Redis to any number of followers over one subscription.
 
 Pub/sub carries the events, the stream is the truth: a follower holds a cursor, and a gap in the numbers, a
-reconnect or a full inbox sends it to the stream for what it missed.
+reconnect or a full inbox sends it to the stream for what it missed. Previews are in no stream and have no
+number: once a follower has caught up it is told the latest of each sample, unless it has seen a later one.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import Any
 
 from protocol import keys, wire
 from protocol.connection import translated
 from protocol.errors import NotFound, Unavailable
-from protocol.events import TERMINAL_TYPES
+from protocol.events import TERMINAL_TYPES, Preview
 from protocol.jobqueue.jobqueue import JobQueue
 from protocol.records import JobKey, JobResult, StreamedEvent
 from protocol.states import JobStatus
@@ -39,6 +40,8 @@ class _Follower:
         self._inbox: deque[StreamedEvent] = deque()
         self._backlog = backlog
         self._wake = asyncio.Event()
+        self._shown: dict[int, tuple[int, int]] = {}
+        """Attempt and step of the last preview of each sample."""
 
     def offer(self, streamed: StreamedEvent) -> None:
         """Put a message in; with the inbox full, fall behind instead."""
@@ -67,11 +70,29 @@ class _Follower:
         self._wake.clear()
         while self._inbox and not self.behind:
             streamed = self._inbox.popleft()
-            if streamed.seq == 0 or streamed.seq == self.cursor + 1:
-                self.cursor = max(self.cursor, streamed.seq)
+            if streamed.seq == 0:
+                yield from self.new_previews([streamed])
+            elif streamed.seq == self.cursor + 1:
+                self.pass_on(streamed)
                 yield streamed
             elif streamed.seq > self.cursor:
                 self.fall_behind()
+
+    def pass_on(self, streamed: StreamedEvent) -> None:
+        """Note a numbered event. A job that starts over shows its first steps again."""
+        self.cursor = streamed.seq
+        if streamed.event.type == "requeued":
+            self._shown.clear()
+
+    def new_previews(self, told: Iterable[StreamedEvent]) -> Iterator[StreamedEvent]:
+        """Those that show their sample further on than it has been shown to this reader."""
+        for streamed in told:
+            preview = streamed.event
+            assert isinstance(preview, Preview), "every other event has a number"
+            place = (preview.attempt, preview.step)
+            if place > self._shown.get(preview.sample, (0, -1)):
+                self._shown[preview.sample] = place
+                yield streamed
 
 
 class EventHub:
@@ -145,29 +166,35 @@ class EventHub:
             return []
 
     async def _refill(self, key: JobKey, follower: _Follower) -> list[StreamedEvent] | None:
+        (state, seq, result), shown, entries = await self._read(key, follower.cursor)
+        if state is None and not follower.found:
+            raise NotFound(f"there is no job {key.id}")
+        follower.found = True
+        batch = [wire.decode_entry(entry_id, fields) for entry_id, fields in entries]
+        for streamed in batch:
+            follower.pass_on(streamed)
+        follower.behind = len(batch) == _PAGE
+        if follower.behind:
+            return batch
+        previews = [wire.decode_preview(shown[sample]) for sample in sorted(shown, key=int)]
+        batch += follower.new_previews(previews)
+        if batch or state is None:
+            return batch or None
+        status = JobStatus(state.decode())
+        return self._ending(status, int(seq or 0), result, follower.cursor) if status.ended else []
+
+    async def _read(self, key: JobKey, cursor: int) -> list[Any]:
+        """State, seq and result of the job, its previews, and what its stream has after `cursor`."""
         prefix = keys.prefix(self._partition(key))
         async with self._readers:
             with translated(self._queue.settings.retry_after_s):
                 pipe = self._queue.redis.pipeline(transaction=False)
-                # The state first: if it says ended, the stream read after it is complete.
+                # The stream last: if the state says ended it is complete, and no preview is ahead of it.
                 pipe.hmget(keys.key(prefix, "job", str(key)), "state", "seq", "result")
-                pipe.xrange(
-                    keys.key(prefix, "ev", str(key)), min=f"{follower.cursor + 1}-0", max="+", count=_PAGE
-                )
-                (state, seq, result), entries = await pipe.execute()
-        if state is None and not follower.found:
-            raise NotFound(f"there is no job {key.id}")
-        follower.found = True
-        if entries:
-            batch = [wire.decode_entry(entry_id, fields) for entry_id, fields in entries]
-            follower.cursor = batch[-1].seq
-            follower.behind = len(batch) == _PAGE
-            return batch
-        follower.behind = False
-        if state is None:
-            return None
-        status = JobStatus(state.decode())
-        return self._ending(status, int(seq or 0), result, follower.cursor) if status.ended else []
+                pipe.hgetall(keys.key(prefix, "shown", str(key)))
+                pipe.xrange(keys.key(prefix, "ev", str(key)), min=f"{cursor + 1}-0", max="+", count=_PAGE)
+                answers: list[Any] = await pipe.execute()
+                return answers
 
     @staticmethod
     def _ending(status: JobStatus, seq: int, result: bytes | None, cursor: int) -> list[StreamedEvent] | None:

@@ -58,6 +58,7 @@ def _constants(settings: QueueSettings) -> str:
         "ENDED_TTL_MS": ended_ttl_ms,
         "IDEM_TTL_MS": max(ended_ttl_ms, settings.idempotency_ttl_s * 1000),
         "EVENTS_TTL_MS": settings.events_ttl_s * 1000,
+        "PREVIEWS_BYTES": settings.previews_bytes,
         "CLAIM_TTL_MS": keys.CLAIM_TTL_S * 1000,
         "ROOM_TTL_MS": keys.ROOM_TTL_S * 1000,
         "BELL_LIMIT": keys.BELL_LIMIT,

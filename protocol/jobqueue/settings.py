@@ -29,6 +29,8 @@ class QueueSettings(BaseModel):
         ended_ttl_s: how long an ended job can be looked up.
         idempotency_ttl_s: how long after the job's end its idempotency key is kept, at least.
         events_ttl_s: how long after the end the events can be replayed.
+        previews_bytes: what the latest previews of one running job, one a sample, may take together. One that
+            does not fit is told to those who listen and not kept for those who come later; 0 keeps none.
         durability: what a submit or commit waits for: `memory` nothing beyond the reply, `fsync` the
             append-only file (WAITAOF), `replica` one replica (WAIT).
         durability_timeout_ms: after this long such a wait is reported as Unavailable.
@@ -48,6 +50,7 @@ class QueueSettings(BaseModel):
     ended_ttl_s: Positive = keys.ENDED_JOB_TTL_S
     idempotency_ttl_s: Annotated[int, Field(ge=keys.MIN_IDEMPOTENCY_TTL_S)] = keys.MIN_IDEMPOTENCY_TTL_S
     events_ttl_s: Positive = keys.EVENTS_TTL_S
+    previews_bytes: Annotated[int, Field(ge=0)] = 2**20
     durability: Literal["memory", "fsync", "replica"] = "memory"
     durability_timeout_ms: Positive = 2_000
     retry_after_s: Annotated[int, Field(ge=1, le=120)] = 2

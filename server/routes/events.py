@@ -37,7 +37,8 @@ log = logging.getLogger(__name__)
 async def events(request: Request) -> Response:
     """Every event so far and then as they come, each with its number as `id`; ends with the job.
 
-    `Last-Event-ID` goes on after that number; after the final one the answer is 204.
+    `Last-Event-ID` goes on after that number; after the final one the answer is 204. Previews have no number:
+    while the job runs the latest of each sample comes after what has happened so far, and then as they come.
     """
     gateway, caller = gateway_of(request), caller_of(request)
     after = _last_event_id(request)

@@ -90,6 +90,7 @@ local function stop_running(j)
   redis.call('ZREM', key('leases'), j.name)
   redis.call('SREM', key('held', j.worker), j.name)
   redis.call('HDEL', key('job', j.name), 'token', 'solo', 'pub')
+  redis.call('DEL', key('shown', j.name))
   count(j.model, 0, 0, -1, -j.units)
 end
 
