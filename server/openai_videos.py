@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import BaseModel, ConfigDict, field_validator, model_validator
 
 from protocol.catalog import CatalogEntry
-from protocol.errors import ErrorInfo, InvalidRequest
+from protocol.errors import ErrorInfo
 from protocol.jobs import GenerationRequest
 from protocol.receipts import Totals
 from protocol.records import JobRecord
@@ -17,6 +17,7 @@ from protocol.states import JobStatus
 from protocol.text import CleanText
 from server import forms
 from server.answers import Grant, Presenter
+from server.lengths import frames_for, spelled
 from server.openai_requests import OpenAIRequest
 
 VideoStatus = Literal["queued", "in_progress", "completed", "failed"]
@@ -101,26 +102,12 @@ def _num_frames(video: VideoRequest, entry: CatalogEntry) -> int | None:
     if video.seconds is None:
         return video.num_frames
     assert entry.frames is not None, "models of videos say how many frames they make"
-    wanted = float(video.seconds) * fps_of(entry)
-    nearest = min(entry.frames.legal, key=lambda count: abs(count - wanted))
-    if abs(nearest - wanted) > max(1.0, entry.frames.multiple / 2):
-        lengths = [spelled(count / fps_of(entry)) for count in entry.frames.legal]
-        raise InvalidRequest(
-            f"{entry.name} makes no video of about this length",
-            param="seconds",
-            details={"allowed": [*lengths]},
-        )
-    return nearest
+    return frames_for(float(video.seconds), entry.name, entry.frames, fps_of(entry))
 
 
 def fps_of(entry: CatalogEntry) -> float:
     assert entry.fps is not None, "models of videos say how fast they play"
     return entry.fps
-
-
-def spelled(seconds: float) -> str:
-    """A length as OpenAI's API writes it: text, without trailing zeros."""
-    return f"{seconds:.6g}"
 
 
 def is_video(record: JobRecord) -> bool:

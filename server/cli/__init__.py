@@ -14,7 +14,7 @@ COMMANDS = {
     "up": "everything on this machine: queue, gateway and worker; Ctrl-C drains",
     "server": "one gateway",
     "worker": "one worker",
-    "generate": "one picture, from a running server or one started for the call",
+    "generate": "a picture or a video, from a running server or one started for the call",
     "models": "what is served",
     "train": "make a reference checkpoint",
     "calibrate": "measure what each method costs and how far it strays",

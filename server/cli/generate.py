@@ -1,4 +1,4 @@
-"""`rheostat generate`: one request, its steps as they happen, its pictures and its receipt."""
+"""`rheostat generate`: one request, its steps as they happen, its pictures or videos and its receipt."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from protocol.errors import RheostatError
+from protocol.errors import InvalidRequest, RheostatError
 from server.client import Client, Json
 
 DEFAULT_MODEL = "flux-tiny"
-_INPUT = {"seed": "seed", "steps": "num_inference_steps", "n": "n"}
+ENDINGS = {"image": ".png", "video": ".mp4"}
+"""By modality, what a file of it ends in."""
+_INPUT = {"seed": "seed", "steps": "num_inference_steps", "n": "n", "frames": "num_frames"}
+
+
+class BadOption(RheostatError):
+    """An option that does not go with the model; nothing has been run."""
+
+    default_code = "bad_option"
 
 
 class NotCompleted(RheostatError):
@@ -28,14 +36,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from server.cli.connecting import add_connection_arguments
 
     parser.add_argument("prompt")
-    parser.add_argument("-o", "--output", type=Path, default=Path("out.png"), help="file to write")
+    parser.add_argument(
+        "-o", "--output", type=Path, help="file to write, .png or .mp4 as the model makes; default: out"
+    )
     parser.add_argument("--model", help="default: the only one served, or flux-tiny")
     parser.add_argument("--budget", type=float, help="share of full compute to spend, in (0, 1]")
     parser.add_argument("--deadline", type=float, help="seconds in which it should be done")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--steps", type=int, help="inference steps of the unabridged run")
     parser.add_argument("--size", help="WIDTHxHEIGHT, such as 64x64")
-    parser.add_argument("--n", type=int, help="how many pictures, with seeds counted up")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument("--frames", type=int, help="of a video")
+    length.add_argument("--seconds", type=float, help="of a video; goes to the nearest the model can make")
+    parser.add_argument("--n", type=int, help="how many, with seeds counted up")
     parser.add_argument("--json", action="store_true", help="print the whole receipt as JSON")
     add_connection_arguments(parser)
 
@@ -44,7 +57,9 @@ def run(options: argparse.Namespace) -> int:
     from server.cli.progress import StepProgress
 
     with _server(options) as client:
-        job = client.submit(_body(options, _model(client, options.model)))
+        model = _model(client, options.model)
+        output = _output(options.output, model)
+        job = client.submit(_body(options, model))
         try:
             with StepProgress(job) as progress:
                 for event in client.events(job["id"]):
@@ -54,7 +69,7 @@ def run(options: argparse.Namespace) -> int:
             raise
         job = client.job(job["id"])
         _require_completed(job)
-        files = _store(client, job, options.output)
+        files = _store(client, job, output)
         receipt = client.receipt(job["id"])
     _report(options, job, receipt, files)
     return 0
@@ -83,16 +98,49 @@ def _server(options: argparse.Namespace) -> Iterator[Client]:
         system.stop()
 
 
-def _model(client: Client, asked: str | None) -> str:
-    """The name under which the server knows the model; a folder goes by its last part."""
-    known: list[str] = [model["id"] for model in client.models()]
+def _model(client: Client, asked: str | None) -> Json:
+    """The model as the server lists it, just its name if it does not; a folder goes by its last part."""
+    known: dict[str, Json] = {model["id"]: model for model in client.models()}
     if asked is None:
-        return known[0] if len(known) == 1 else DEFAULT_MODEL
-    folder = Path(asked).name
-    return folder if asked not in known and folder in known else asked
+        name = next(iter(known)) if len(known) == 1 else DEFAULT_MODEL
+    else:
+        name = asked if asked in known else Path(asked).name
+    return known.get(name, {"id": asked or name})
 
 
-def _body(options: argparse.Namespace, model: str) -> Json:
+def _output(asked: Path | None, model: Json) -> Path:
+    """Where the first result goes.
+
+    Raises:
+        BadOption: a file that would not hold what its ending says.
+    """
+    ending = ENDINGS.get(model.get("modality", ""))
+    if asked is None:
+        return Path("out").with_suffix(ending or ENDINGS["image"])
+    if ending is not None and asked.suffix.lower() != ending:
+        raise BadOption(f"{asked}: {model['id']} makes {model['modality']}s, whose files end in {ending}")
+    return asked
+
+
+def _frames(seconds: float, model: Json) -> int:
+    """The number of frames nearest to a length.
+
+    Raises:
+        BadOption: the model makes no videos, or none of about this length.
+    """
+    from protocol.catalog import FrameLimits
+    from server.lengths import frames_for
+
+    if model.get("frames") is None or model.get("fps") is None:
+        raise BadOption(f"--seconds: {model['id']} makes no videos")
+    try:
+        return frames_for(seconds, model["id"], FrameLimits(**model["frames"]), model["fps"])
+    except InvalidRequest as error:
+        allowed = json.dumps(error.details["allowed"])
+        raise BadOption(f"--seconds: {error.message} (allowed: {allowed})") from error
+
+
+def _body(options: argparse.Namespace, model: Json) -> Json:
     given: Json = {"prompt": options.prompt}
     for option, field in _INPUT.items():
         if getattr(options, option) is not None:
@@ -100,9 +148,11 @@ def _body(options: argparse.Namespace, model: str) -> Json:
     if options.size is not None:
         width, _, height = options.size.partition("x")
         if not (width.isdecimal() and height.isdecimal()):
-            raise NotCompleted("--size must be WIDTHxHEIGHT, such as 64x64")
+            raise BadOption("--size must be WIDTHxHEIGHT, such as 64x64")
         given |= {"width": int(width), "height": int(height)}
-    body: Json = {"model": model, "input": given}
+    if options.seconds is not None:
+        given["num_frames"] = _frames(options.seconds, model)
+    body: Json = {"model": model["id"], "input": given}
     if options.budget is not None:
         body["compute_budget"] = options.budget
     if options.deadline is not None:
@@ -117,7 +167,7 @@ def _require_completed(job: Json) -> None:
 
 
 def _store(client: Client, job: Json, output: Path) -> list[Path]:
-    """Every picture in a file, checked against its sha256; the second goes to `name-2.png` and so on."""
+    """Every result in a file, checked against its sha256; the second goes to `name-2.png` and so on."""
     output.parent.mkdir(parents=True, exist_ok=True)
     files = []
     for number, artifact in enumerate(job["artifacts"], start=1):

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
+from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
 from protocol.cost import evaluations
 from protocol.errors import NotFound
 from protocol.plan import askable, least_share
@@ -21,7 +21,8 @@ router = APIRouter(tags=["models"])
 class ModelAnswer(BaseModel):
     """One model: OpenAI's four fields, then ours.
 
-    `min_budget` is the least share of full compute at the default number of steps.
+    `min_budget` is the least share of full compute at the default number of steps. `frames` and `fps` say how
+    long a video may be and how fast it plays; null for models of pictures.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -34,6 +35,8 @@ class ModelAnswer(BaseModel):
     modality: str
     digest: str
     sizes: SizeLimits
+    frames: FrameLimits | None
+    fps: float | None
     defaults: InputDefaults
     max_steps: int
     max_samples: int

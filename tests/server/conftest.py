@@ -22,6 +22,7 @@ from tests.protocol.entries import flux_entry
 from tests.server.standin import StandIn
 
 Hire = Callable[..., Awaitable[StandIn]]
+OpenStudio = Callable[[], Awaitable[None]]
 
 
 @pytest.fixture
@@ -103,6 +104,28 @@ async def hire(jobqueue: JobQueue, store: ArtifactStore) -> AsyncIterator[Hire]:
     yield start
     for worker in hired:
         await worker.stop()
+
+
+@pytest_asyncio.fixture
+async def wan(load_wan: Callable[[str, str], Any], jobqueue: JobQueue, serve: Gateways) -> Any:
+    """The tiny Wan, catalogued beside flux-tiny."""
+    model = load_wan("unipc", "float32")
+    await Catalog(jobqueue).put(model.catalog)
+    return model
+
+
+@pytest_asyncio.fixture
+async def open_studio(wan: Any, jobqueue: JobQueue, store: ArtifactStore) -> AsyncIterator[OpenStudio]:
+    """Starts the worker of videos: before that, jobs wait."""
+    from tests.server.studio import Studio  # it needs torch, which the other tests here do not
+
+    studio = Studio(wan, jobqueue, store)
+
+    async def open_now() -> None:
+        studio.open()
+
+    yield open_now
+    await studio.close()
 
 
 def body(**changes: Any) -> dict[str, Any]:

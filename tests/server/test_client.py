@@ -14,7 +14,7 @@ import pytest
 
 from server.cli import main
 from server.cli.connecting import find_client
-from server.cli.generate import NotCompleted, _body, _model, _store
+from server.cli.generate import BadOption, NotCompleted, _body, _model, _output, _store
 from server.client import Client, SeenEvent, ServerRefused, parse_events
 from server.places import NOTE_FILE
 from tests.server.conftest import Hire, body
@@ -80,25 +80,55 @@ async def test_the_running_server_is_found_by_its_note(url: str, tmp_path: Path)
 
 
 def test_the_arguments_become_the_native_body() -> None:
-    options = argparse.Namespace(prompt="x", seed=7, steps=8, n=2, size="64x32", budget=0.5, deadline=20.0)
-    assert _body(options, "flux-tiny") == {
+    options = argparse.Namespace(
+        prompt="x", seed=7, steps=8, n=2, size="64x32", budget=0.5, deadline=20.0, frames=None, seconds=None
+    )
+    assert _body(options, {"id": "flux-tiny"}) == {
         "model": "flux-tiny",
         "input": {"prompt": "x", "seed": 7, "num_inference_steps": 8, "n": 2, "width": 64, "height": 32},
         "compute_budget": 0.5,
         "deadline_s": 20.0,
     }
     silent = argparse.Namespace(
-        prompt="x", seed=None, steps=None, n=None, size=None, budget=None, deadline=None
+        **dict.fromkeys(("seed", "steps", "n", "size", "budget", "deadline", "frames", "seconds")), prompt="x"
     )
-    assert _body(silent, "m") == {"model": "m", "input": {"prompt": "x"}}
-    with pytest.raises(NotCompleted, match="WIDTHxHEIGHT"):
-        _body(argparse.Namespace(**{**vars(silent), "size": "64"}), "m")
+    assert _body(silent, {"id": "m"}) == {"model": "m", "input": {"prompt": "x"}}
+    with pytest.raises(BadOption, match="WIDTHxHEIGHT"):
+        _body(argparse.Namespace(**{**vars(silent), "size": "64"}), {"id": "m"})
+
+
+CLIPS = {"id": "clips", "modality": "video", "frames": {"multiple": 4, "max_frames": 81}, "fps": 16.0}
+PICTURES = {"id": "pictures", "modality": "image", "frames": None, "fps": None}
+
+
+@pytest.mark.parametrize(("seconds", "frames"), [(1.0, 17), (5.0, 81), (0.05, 1), (2.0, 33)])
+def test_seconds_go_to_the_nearest_length(seconds: float, frames: int) -> None:
+    """At 16 frames a second and 1, 5, 9, ... 81 frames: two seconds are 32 frames, and 33 is nearest."""
+    options = argparse.Namespace(
+        **dict.fromkeys(("seed", "steps", "n", "size", "budget", "deadline", "frames")),
+        prompt="x", seconds=seconds,
+    )  # fmt: skip
+    assert _body(options, CLIPS)["input"] == {"prompt": "x", "num_frames": frames}
+    with pytest.raises(BadOption, match="--seconds: pictures makes no videos"):
+        _body(options, PICTURES)
+    with pytest.raises(BadOption, match=r"no video of about this length \(allowed: .*5\.0625"):
+        _body(argparse.Namespace(**{**vars(options), "seconds": 9.0}), CLIPS)
+
+
+def test_the_file_is_what_its_ending_says() -> None:
+    assert _output(None, CLIPS) == Path("out.mp4")
+    assert _output(None, PICTURES) == Path("out.png")
+    assert _output(Path("a/b.MP4"), CLIPS) == Path("a/b.MP4")
+    for asked, model in [("a.png", CLIPS), ("a", CLIPS), ("a.mp4", PICTURES), ("a.jpg", PICTURES)]:
+        with pytest.raises(BadOption, match=f"^{asked}: {model['id']} makes .*, whose files end in "):
+            _output(Path(asked), model)
+    assert _output(Path("a.xyz"), {"id": "the server does not know it"}) == Path("a.xyz")
 
 
 async def test_the_model_asked_for_or_the_only_one(url: str) -> None:
     with Client(url) as client:
         for asked, expected in [(None, "flux-tiny"), ("/some/flux-tiny", "flux-tiny"), ("other", "other")]:
-            assert await asyncio.to_thread(_model, client, asked) == expected
+            assert (await asyncio.to_thread(_model, client, asked))["id"] == expected
 
 
 async def test_a_picture_that_is_not_its_sha256_is_refused(url: str, hire: Hire, tmp_path: Path) -> None:

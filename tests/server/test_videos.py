@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import io
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from typing import Any
 
@@ -14,44 +14,23 @@ import httpx
 import numpy as np
 import openai
 import pytest
-import pytest_asyncio
 from openai.types.video import Video
 from PIL import Image
 
-from protocol.artifacts import ArtifactStore
 from protocol.jobqueue import Catalog, JobQueue
 from server.client import parse_events
-from tests.server.conftest import Gateways, body, ended
-from tests.server.studio import Studio
+from tests.server.conftest import OpenStudio, body, ended
 
-pytestmark = pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The Sora API:DeprecationWarning"),
+    pytest.mark.usefixtures("wan"),
+]
 
 MODEL = "unipc"
 """The tiny Wan: 32 x 32 pixels, 5 frames, 8 of them a second; up to 17 frames."""
 PROMPT = "a red apple on a white background"
 LONG = {"num_inference_steps": 600}
 LUMA = (0.2126, 0.7152, 0.0722)
-OpenStudio = Callable[[], Awaitable[None]]
-
-
-@pytest_asyncio.fixture(autouse=True)
-async def wan(load_wan: Callable[[str, str], Any], jobqueue: JobQueue, serve: Gateways) -> Any:
-    """The tiny Wan, catalogued beside flux-tiny."""
-    model = load_wan(MODEL, "float32")
-    await Catalog(jobqueue).put(model.catalog)
-    return model
-
-
-@pytest_asyncio.fixture
-async def open_studio(wan: Any, jobqueue: JobQueue, store: ArtifactStore) -> AsyncIterator[OpenStudio]:
-    """Starts the worker: before that, jobs wait."""
-    studio = Studio(wan, jobqueue, store)
-
-    async def open_now() -> None:
-        studio.open()
-
-    yield open_now
-    await studio.close()
 
 
 @pytest.fixture
