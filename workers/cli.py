@@ -1,20 +1,25 @@
 """`python -m workers`: `worker` runs a worker, `train` makes a checkpoint, `calibrate` measures one.
 
-`engine` is for supervisors.
+`precompute` encodes videos that `train pare` learns from. `engine` is for supervisors.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import json
 import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
 from protocol.methods import CACHES, FEWER_STEPS, VARIANTS
+
+if TYPE_CHECKING:
+    from workers.training.pare.settings import PareSettings
 
 _UNFINISHED = 3
 
@@ -27,7 +32,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
         format="%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s",
     )
-    run = {"worker": _worker, "engine": _engine, "train": _train, "calibrate": _calibrate}[options.command]
+    run = {
+        "worker": _worker,
+        "engine": _engine,
+        "train": _train,
+        "calibrate": _calibrate,
+        "precompute": _precompute,
+    }[options.command]
     return run(options)
 
 
@@ -41,15 +52,36 @@ def _parser() -> argparse.ArgumentParser:
     engine = commands.add_parser("engine")
     for name in ("channel", "board", "meter", "parent"):
         engine.add_argument(f"--{name}", type=int, required=True)
-    train = commands.add_parser("train", help="make a reference checkpoint")
-    train.add_argument("recipe")
-    train.add_argument("--max-minutes", type=float, default=None)
-    train.add_argument("--until", default=None, help="the stage to stop after")
-    train.add_argument("--out", type=Path, default=None)
+    _add_train(commands.add_parser("train", help="make a reference checkpoint"))
     _add_calibrate(
         commands.add_parser("calibrate", help="measure what each method costs and how far it strays")
     )
+    _add_precompute(commands.add_parser("precompute", help="encode videos and captions for `train pare`"))
     return parser
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("recipe")
+    parser.add_argument("--max-minutes", type=float, default=None)
+    parser.add_argument("--until", default=None, help="the stage to stop after")
+    parser.add_argument("--out", type=Path, default=None)
+    pare = parser.add_argument_group("of the recipe pare alone")
+    pare.add_argument("--teacher", help="a name or a folder")
+    pare.add_argument("--data", type=Path, help="what `precompute` wrote; default: wan-tiny's clips")
+    pare.add_argument("--control", help="make this control instead of the student")
+    pare.add_argument("--settings", type=Path, help="a JSON file of settings that differ from the defaults")
+    pare.add_argument(
+        "--states", type=Path, nargs="+", help="the teacher's training states, for `roles.json`"
+    )
+
+
+def _add_precompute(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("teacher", type=Path, help="the pipeline folder")
+    parser.add_argument("videos", type=Path, help="*.mp4, each with its caption in a .txt")
+    parser.add_argument("out", type=Path, help="where the shards go")
+    for name, value in (("width", 832), ("height", 480), ("num-frames", 81)):
+        parser.add_argument(f"--{name}", type=int, default=value)
+    parser.add_argument("--device", default="cpu")
 
 
 def _add_calibrate(parser: argparse.ArgumentParser) -> None:
@@ -120,8 +152,45 @@ def _engine(options: argparse.Namespace) -> int:
 def _train(options: argparse.Namespace) -> int:
     from workers.training.recipes import train
 
-    done = train(options.recipe, max_minutes=options.max_minutes, until=options.until, out=options.out)
+    own: dict[str, Any] = {name: getattr(options, name) for name in ("teacher", "data")}
+    own = {name: value for name, value in own.items() if value is not None}
+    if options.recipe == "pare":
+        own["settings"] = _pare_settings(options)
+    done = train(options.recipe, max_minutes=options.max_minutes, until=options.until, out=options.out, **own)
     return 0 if done else _UNFINISHED
+
+
+def _pare_settings(options: argparse.Namespace) -> PareSettings:
+    from workers.training.pare.settings import CONTROLS, PareSettings
+
+    if options.control is not None and options.control not in CONTROLS:
+        raise SystemExit(f"no control {options.control!r}; there are: {', '.join(CONTROLS)}")
+    settings = PareSettings() if options.control is None else CONTROLS[options.control]
+    changes = json.loads(options.settings.read_text("utf-8")) if options.settings else {}
+    states = {"teacher_states": options.states} if options.states else {}
+    return PareSettings.model_validate(_changed(settings.model_dump(), changes | states))
+
+
+def _changed(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """The base with these entries in place of its own, group by group."""
+    groups = {name: value for name, value in changes.items() if isinstance(base.get(name), dict)}
+    return base | changes | {name: _changed(base[name], value) for name, value in groups.items()}
+
+
+def _precompute(options: argparse.Namespace) -> int:
+    from workers.training.pare.precompute import precompute
+
+    count = precompute(
+        options.teacher,
+        options.videos,
+        options.out,
+        width=options.width,
+        height=options.height,
+        num_frames=options.num_frames,
+        device=options.device,
+    )
+    print(f"{count} clips in {options.out}")
+    return 0
 
 
 def _calibrate(options: argparse.Namespace) -> int:

@@ -18,8 +18,9 @@ COMMANDS = {
     "models": "what is served",
     "train": "make a reference checkpoint",
     "calibrate": "measure what each method costs and how far it strays",
+    "precompute": "encode videos and captions for `train pare`",
 }
-PASSED_ON = ("worker", "train", "calibrate")
+PASSED_ON = ("worker", "train", "calibrate", "precompute")
 """Commands of the workers' own program; the server never imports it."""
 
 Run = Callable[[argparse.Namespace], int]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -46,8 +46,9 @@ _RECIPES = {
     "flux-tiny": ("workers.training.recipes", "FluxTinyRecipe"),
     "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
     "wan-tiny-few": ("workers.training.video.few_steps_recipe", "WanTinyFewRecipe"),
+    "pare": ("workers.training.pare.recipe", "PareRecipe"),
 }
-"""Name -> module and class, made of (cache, out, deadline, settings=its defaults)."""
+"""Name -> module and dataclass, made of (cache, out, deadline, settings=its defaults, options of its own)."""
 
 
 class Recipe(Protocol):
@@ -179,30 +180,34 @@ def train(
     until: str | None = None,
     max_minutes: float | None = None,
     settings: Settings | None = None,
+    **options: Any,
 ) -> bool:
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny", "wan-tiny" or "wan-tiny-few".
+        name: "flux-tiny", "wan-tiny", "wan-tiny-few" or "pare".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.
         max_minutes: stop, resumably, after so many minutes.
         settings: other numbers than the recorded ones.
+        options: of the recipe alone; for "pare": `teacher` (a model's name or folder) and `data`.
 
     Returns:
         True when all the stages asked for are done.
 
     Raises:
-        ValueError: no such recipe or stage.
+        ValueError: no such recipe, option or stage.
     """
     if name not in _RECIPES:
         raise ValueError(f"no recipe {name!r}; there is: {', '.join(_RECIPES)}")
     torch.set_num_threads(1)
-    module, kind = _RECIPES[name]
-    given: dict[str, Any] = {} if settings is None else {"settings": settings}
+    kind = getattr(import_module(_RECIPES[name][0]), _RECIPES[name][1])
+    if unknown := set(options) - {each.name for each in fields(kind)}:
+        raise ValueError(f"{name} takes no {', '.join(sorted(unknown))}")
+    given = options if settings is None else {"settings": settings, **options}
     folders = (cache or DEFAULT_CACHE, out or DEFAULT_OUT)
-    recipe: Recipe = getattr(import_module(module), kind)(*folders, Deadline(max_minutes), **given)
+    recipe: Recipe = kind(*folders, Deadline(max_minutes), **given)
     stages = recipe.stages()
     if until is not None and until not in stages:
         raise ValueError(f"no stage {until!r}; there are: {', '.join(stages)}")

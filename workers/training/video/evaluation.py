@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from math import isnan, nan
+from pathlib import Path
 
 import numpy as np
 import torch
 from diffusers import WanPipeline
 
+from workers.models.folder import digest_of
 from workers.training.clips import FRAME_SIZE, NUM_FRAMES, SPEEDS, ClipAttributes, Frames, Mover
+from workers.training.resumable import Deadline
 from workers.training.video.judge import ClipReader, ClipReading, read_clips
+from workers.training.video.settings import EvaluationSettings
 from workers.training.video.tracking import Track, flicker, spearman
 
 Pair = tuple[Mover, Mover | None, Track | None]
@@ -105,3 +109,38 @@ def generate(
         output_type="np",
     ).frames
     return list((video * 255).round().astype(np.uint8))
+
+
+def parts_folder(work: Path, pipeline_folder: Path, settings: EvaluationSettings) -> Path:
+    """A place for the clips of these weights and settings only."""
+    numbers = (settings.seed, settings.num_inference_steps, settings.batch)
+    return work / "-".join(("generated", digest_of(pipeline_folder)[:12], *map(str, numbers)))
+
+
+def generate_in_parts(
+    pipeline: WanPipeline,
+    captions: Sequence[str],
+    folder: Path,
+    settings: EvaluationSettings,
+    deadline: Deadline,
+) -> list[Frames] | None:
+    """As `generate`, a file a batch in a `parts_folder`.
+
+    Goes on where it stopped; None when the deadline came first.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    found: list[Frames] = []
+    for start in range(0, len(captions), settings.batch):
+        part = folder / f"{start:06d}.npy"
+        if not part.exists():
+            if deadline.passed():
+                return None
+            seed, steps = settings.seed + start, settings.num_inference_steps
+            made = generate(
+                pipeline, captions[start : start + settings.batch], seed=seed, num_inference_steps=steps
+            )
+            partial = part.with_suffix(".partial.npy")
+            np.save(partial, np.stack(made))
+            partial.rename(part)
+        found += list(np.load(part))
+    return found

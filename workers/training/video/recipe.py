@@ -14,19 +14,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from diffusers import AutoencoderKLWan, WanPipeline
 from safetensors.torch import save_file
 
-from workers.models.folder import digest_of
 from workers.training.clips import ClipAttributes, Frames, sample_clips, unique_clips
 from workers.training.ranks import train_in_ranks, transformer_checkpoints
 from workers.training.recipes import GateError
 from workers.training.resumable import Checkpoints, Deadline, Trainee, run, step_seed
 from workers.training.video.architecture import build_autoencoder
 from workers.training.video.autoencoder import WanAutoencoderTrainee, reconstruct
-from workers.training.video.evaluation import figures, generate
+from workers.training.video.evaluation import figures, generate_in_parts, parts_folder
 from workers.training.video.judge import READER_FILE, ClipReader, load_clip_reader
 from workers.training.video.judge_training import ClipReaderTrainee
 from workers.training.video.pipeline_folder import TextToVideo, build_tokenizer, rounded, write_pipeline
@@ -155,7 +153,9 @@ class WanTinyRecipe:
         clips = unique_clips(settings.num_clips, settings.seed, "heldout")
         pipeline = WanPipeline.from_pretrained(self.folder, dtype=torch.float32)
         pipeline.set_progress_bar_config(disable=True)
-        generated = self._generated(pipeline, [clip.caption for clip in clips])
+        captions = [clip.caption for clip in clips]
+        made = parts_folder(self.work, self.folder, settings)
+        generated = generate_in_parts(pipeline, captions, made, settings, self.deadline)
         if generated is None:
             return False
         real, wanted = [clip.frames for clip in clips], [clip.attributes for clip in clips]
@@ -166,33 +166,6 @@ class WanTinyRecipe:
     def _report(self, arms: dict[str, list[Frames]], wanted: list[ClipAttributes]) -> dict[str, Any]:
         report: dict[str, Any] = {"step": self._trained_step(), **self.settings.evaluation.model_dump()}
         return report | {name: figures(clips, wanted, self.reader()) for name, clips in arms.items()}
-
-    def _generated(self, pipeline: WanPipeline, captions: list[str]) -> list[Frames] | None:
-        """One clip a caption, kept in batches so that it goes on where it stopped; None when it did."""
-        settings = self.settings.evaluation
-        folder = self._generated_folder()
-        folder.mkdir(parents=True, exist_ok=True)
-        found: list[Frames] = []
-        for start in range(0, len(captions), settings.batch):
-            part = folder / f"{start:06d}.npy"
-            if not part.exists():
-                if self.deadline.passed():
-                    return None
-                seed, steps = settings.seed + start, settings.num_inference_steps
-                made = generate(
-                    pipeline, captions[start : start + settings.batch], seed=seed, num_inference_steps=steps
-                )
-                partial = part.with_suffix(".partial.npy")
-                np.save(partial, np.stack(made))
-                partial.rename(part)
-            found += list(np.load(part))
-        return found
-
-    def _generated_folder(self) -> Path:
-        """A place for these weights and settings only."""
-        settings = self.settings.evaluation
-        numbers = (settings.seed, settings.num_inference_steps, settings.batch)
-        return self.work / "-".join(("generated", digest_of(self.folder)[:12], *map(str, numbers)))
 
     def _trained_step(self) -> int:
         """The step of the exported weights."""
