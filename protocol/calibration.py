@@ -16,6 +16,11 @@ CALIBRATION_FILE = "calibration.json"
 _ID_DIGITS = 16
 
 
+def _empty(value: tuple[int, ...]) -> bool:
+    """Left out where there is nothing to say, so that older files keep their ids."""
+    return not value
+
+
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -24,7 +29,7 @@ class CalibrationPoint(_Frozen):
     """One method at one budget, as measured on the calibration prompts.
 
     Args:
-        method: its name.
+        method: its name; of a stack measured as one the names of its parts, `pare+softcap`.
         steps: of the unabridged run it was calibrated for; it is of no use to runs of other lengths.
         budget: share of full compute it is for; what a plan made of it is granted.
         spent: mean share of full compute it took.
@@ -33,6 +38,7 @@ class CalibrationPoint(_Frozen):
         parameters: what the method runs under at this budget.
         nodes: likewise, see `protocol.plan.Plan`.
         mode: the budget mode it is for; None: both.
+        depths: likewise; of a router alone they may be left out: the line is then fitted to the budget.
         dial: the parameter that moves with the budget: between two points it is set between theirs. None: the
             point is taken as it is.
     """
@@ -45,6 +51,7 @@ class CalibrationPoint(_Frozen):
     tail: float = Field(ge=0.0)
     parameters: dict[str, float] = Field(default_factory=dict)
     nodes: tuple[int, ...] = ()
+    depths: tuple[int, ...] = Field(default=(), exclude_if=_empty)
     mode: Literal["soft", "hard"] | None = None
     dial: str | None = None
 

@@ -73,7 +73,8 @@ class CatalogEntry(_Frozen):
     `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices; `always_guided`
     that true guidance needs no negative prompt, an absent one being the empty one. The last measured speed is
     `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points` come
-    from. `few_steps` is there if `methods` has "few-step".
+    from. `few_steps` is there if `methods` has "few-step". `flow_shift` is the static shift of the schedule,
+    by which plans shape what routed runs spend; None: there is none, or it moves with the size.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
@@ -98,6 +99,7 @@ class CatalogEntry(_Frozen):
     created: int = 0
     always_guided: bool = False
     few_steps: FewSteps | None = Field(default=None, exclude_if=_absent)
+    flow_shift: float | None = None
 
     @property
     def calibrated_budgets(self) -> tuple[float, ...]:

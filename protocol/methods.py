@@ -27,3 +27,20 @@ FEW_STEP = "few-step"
 
 VARIANTS = (FEW_STEP,)
 """Run on other weights than the checkpoint's own; rows of one forward share their weights."""
+
+ROUTERS = ("pare", "static-drop", "random-drop")
+"""Leave blocks out at every evaluation that runs any; the plan says how many run."""
+
+LEARNED = "pare"
+"""The router that was trained with the weights; only a PARE student offers it."""
+
+DROPS = ("static-drop", "random-drop")
+"""Routers that learned nothing: only used where a budget names them."""
+
+JOIN = "+"
+"""Between the parts of a stack that was calibrated as one: `pare+softcap`."""
+
+
+def parts(method: str) -> tuple[str, ...]:
+    """The single methods of a calibrated one, as a budget names them."""
+    return tuple(method.split(JOIN))

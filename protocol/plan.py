@@ -5,7 +5,9 @@ then strays. The planner takes the method that strays least of those that are al
 next point below it; a method whose points differ in one number only is set between them. Without calibration
 a budget below 1 buys fewer solver steps, or the named method under its defaults.
 
-A student of few steps has one run, at one cost: it competes where that is paid.
+A PARE student is charged against the unpruned model: its own run of K_max blocks an evaluation is what it is
+granted at budget 1, and all its blocks run where the methods leave out `pare`. A student of few steps has one
+run, at one cost: it competes where that is paid.
 """
 
 from __future__ import annotations
@@ -18,13 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from protocol.budget import ComputeBudget
 from protocol.catalog import CatalogEntry
-from protocol.cost import Price, evaluations, price
-from protocol.drafts import Draft, Wanted, best_draft
+from protocol.cost import Price, denoiser_cost, evaluations, own_cost, price
+from protocol.drafts import best_draft
 from protocol.errors import BudgetTooSmall, InvalidRequest
 from protocol.jobs import GenerationRequest
-from protocol.methods import FEW_STEP, VARIANTS
+from protocol.methods import DROPS, FEW_STEP, VARIANTS
 from protocol.receipts import FLOP_PER_MFLOP
+from protocol.resolve import lanes
 from protocol.students import student_run
+from protocol.wanted import Costs, Wanted
 
 SOFT_ALLOWANCE = 0.1
 """A soft run may end this share of full compute above its grant, when its method sees risk."""
@@ -39,7 +43,8 @@ class Plan(BaseModel):
 
     `parameters` are what its method runs under. `nodes` are places among the evaluations of the unabridged
     run: where a static schedule is full, or, with fewer steps, the noise levels these steps stand at (empty:
-    the shorter run's own levels). `calibration` names where all this comes from, None: defaults;
+    the shorter run's own levels). `depths` are the blocks that a router lets each evaluation run, if it runs
+    (empty: there is no router). `calibration` names where all this comes from, None: defaults;
     `expected_distance` is what the calibration measured there.
     """
 
@@ -53,6 +58,7 @@ class Plan(BaseModel):
     mode: Literal["soft", "hard"] = "soft"
     parameters: dict[str, float] = Field(default_factory=dict)
     nodes: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
     calibration: str | None = None
     expected_distance: float | None = None
 
@@ -93,45 +99,39 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         share: overrides the request's own ceiling, as a share of full compute (a grant lowered under load).
 
     Raises:
-        BudgetTooSmall: even one evaluation costs more, or no allowed method can save anything.
+        BudgetTooSmall: even the cheapest run costs more, or no allowed method can save anything.
         InvalidRequest: `floor` is above the ceiling; only here is a ceiling in TFLOPs known as a share.
     """
     cost = price(entry, request)
     ceiling = _ceiling(request.compute_budget, cost.full_flop)
-    wanted = ceiling if share is None else share
-    unabridged = len(cost.per_step_flop)
-    affordable = unabridged if wanted >= 1.0 else math.floor(wanted * unabridged + _SLACK)
+    wanted = _wanted(request, entry, cost, ceiling if share is None else share)
     methods = allowed_methods(entry, request.compute_budget.methods)
     others = tuple(name for name in methods if name not in VARIANTS)
     student = student_plan(request, entry) if FEW_STEP in methods else None
-    least = least_share(unabridged, others)
-    if affordable >= round(least * unabridged):
-        own = _own_plan(request, entry, cost, affordable, others)
-        paid = student is not None and student.granted <= wanted + _SLACK
-        return student if student and paid and _strays_less(student, own, affordable) else own
-    if student is None or student.granted > wanted + _SLACK:
-        raise _too_small(min(least, student.granted if student else 1.0), cost.full_flop)
+    paid = student is not None and student.granted_flop <= wanted.flop
+    least = wanted.costs.least(wanted.unabridged, others)
+    if wanted.flop >= least:
+        own = _own_plan(wanted, others)
+        return student if student and paid and _strays_less(student, own, wanted.affordable) else own
+    if student is None or not paid:
+        cheapest = min(least, student.granted_flop) if student else least
+        raise _too_small(cheapest / wanted.full_flop, cost.full_flop)
     return student
 
 
-def _own_plan(
-    request: GenerationRequest, entry: CatalogEntry, cost: Price, affordable: int, methods: Sequence[str]
-) -> Plan:
-    """On the checkpoint's own weights, so many evaluations at most."""
-    steps, unabridged = request.input.num_inference_steps, len(cost.per_step_flop)
-    assert steps is not None, "resolve() fills the steps"
-    draft = Draft((), steps, entry.solver, unabridged, entry.calibration)
-    if affordable < unabridged:
-        draft = best_draft(Wanted(entry, steps, unabridged, affordable, request.compute_budget.mode), methods)
+def _own_plan(wanted: Wanted, methods: Sequence[str]) -> Plan:
+    """The best on the checkpoint's own weights."""
+    draft = wanted.unabridged_draft(methods) or best_draft(wanted, methods)
     return Plan(
         methods=draft.methods,
         num_inference_steps=draft.steps,
         solver=draft.solver,
-        granted_flop=draft.evaluations * cost.per_step_flop[0],
-        full_flop=sum(cost.per_step_flop),
-        mode=request.compute_budget.mode,
+        granted_flop=draft.flop,
+        full_flop=wanted.full_flop,
+        mode=wanted.mode,
         parameters=draft.parameters,
         nodes=draft.nodes,
+        depths=draft.depths,
         calibration=draft.calibration,
         expected_distance=draft.distance,
     )
@@ -164,18 +164,45 @@ def _strays_less(student: Plan, own: Plan, affordable: int) -> bool:
 
 
 def allowed_methods(entry: CatalogEntry, named: Sequence[str] | None) -> tuple[str, ...]:
-    """What a plan may use: the methods named, or all the model offers."""
-    return tuple(entry.methods if named is None else named)
+    """What a plan may use: the methods named, or all the model offers but for blind dropping of blocks."""
+    if named is not None:
+        return tuple(named)
+    return tuple(name for name in entry.methods if name not in DROPS)
 
 
-def least_share(unabridged: int, methods: Sequence[str]) -> float:
-    """What the cheapest plan costs, as a share of full compute: one evaluation, or all of them."""
-    return 1 / unabridged if methods else 1.0
+def min_budget(entry: CatalogEntry) -> float:
+    """The least budget the model takes where a request is silent, as `askable`."""
+    at = entry.defaults
+    count = evaluations(entry.solver, at.num_inference_steps)
+    own, unpruned = (
+        cost(entry.shapes, width=at.width, height=at.height, num_frames=at.num_frames)
+        for cost in (own_cost, denoiser_cost)
+    )
+    return askable(Costs(own, 1).least(count, allowed_methods(entry, None)) / (count * unpruned.evaluation))
 
 
 def askable(share: float) -> float:
     """The least budget of four decimals that buys `share`: rounded up, so that asking for it succeeds."""
     return math.ceil(share * 1e4) / 1e4
+
+
+def _wanted(request: GenerationRequest, entry: CatalogEntry, cost: Price, share: float) -> Wanted:
+    """The budget in FLOP of one sample, beside what its evaluations cost."""
+    given, step = request.input, cost.per_step_flop[0]
+    assert given.width is not None, "resolve() fills the size"
+    assert given.height is not None, "resolve() fills the size"
+    assert given.num_inference_steps is not None, "resolve() fills the steps"
+    own = own_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    unabridged = len(cost.per_step_flop)
+    return Wanted(
+        entry=entry,
+        steps=given.num_inference_steps,
+        unabridged=unabridged,
+        full_flop=unabridged * step,
+        flop=int((min(1.0, share) * unabridged + _SLACK) * step),
+        mode=request.compute_budget.mode,
+        costs=Costs(own, lanes(request, entry)),
+    )
 
 
 def _ceiling(budget: ComputeBudget, full_flop: int) -> float:

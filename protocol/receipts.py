@@ -58,6 +58,7 @@ class PlanSummary(_Frozen):
     calibration: str | None = None
     parameters: dict[str, float] = Field(default_factory=dict)
     nodes: tuple[int, ...] = ()
+    depths: tuple[int, ...] = ()
     expected_distance: float | None = None
 
 

@@ -23,6 +23,18 @@ class DenoiserCost:
         """FLOP of a full evaluation of one row."""
         return self.embed + sum(self.blocks) + self.head
 
+    def of_depth(self, depth: int) -> int:
+        """FLOP of an evaluation of one row that runs so many blocks, whichever they are.
+
+        Raises:
+            ValueError: it depends on which.
+        """
+        if depth == len(self.blocks):
+            return self.evaluation
+        if len(set(self.blocks)) > 1:
+            raise ValueError("the blocks do not cost the same, so their number does not tell the cost")
+        return self.embed + depth * self.blocks[0] + self.head
+
 
 def linear(rows: int, in_features: int, out_features: int) -> int:
     """A linear layer over `rows` vectors."""

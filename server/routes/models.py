@@ -10,9 +10,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
-from protocol.cost import evaluations
 from protocol.errors import NotFound
-from protocol.plan import askable, least_share
+from protocol.plan import min_budget
 from server.params import caller_of, gateway_of
 
 router = APIRouter(tags=["models"])
@@ -80,9 +79,7 @@ async def get_model(request: Request) -> Response:
 
 
 def _shown(entry: CatalogEntry) -> ModelAnswer:
-    all_evaluations = evaluations(entry.solver, entry.defaults.num_inference_steps)
-    least = least_share(all_evaluations, entry.methods)
     same = entry.model_dump(include=set(ModelAnswer.model_fields))
     return ModelAnswer(
-        id=entry.name, min_budget=askable(least), calibrated_budgets=entry.calibrated_budgets, **same
+        id=entry.name, min_budget=min_budget(entry), calibrated_budgets=entry.calibrated_budgets, **same
     )

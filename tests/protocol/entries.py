@@ -6,8 +6,9 @@ from typing import Any
 
 from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
 from protocol.jobs import GenerationRequest
+from protocol.methods import CACHES, DROPS, FEWER_STEPS, ROUTERS
 from protocol.resolve import resolve
-from protocol.shapes import FluxShapes, WanShapes
+from protocol.shapes import FluxShapes, PareShape, WanShapes
 
 TINY_FLUX = FluxShapes.from_configs(
     {
@@ -121,3 +122,49 @@ def request(entry: CatalogEntry, *, compute_budget: Any = None, **given: Any) ->
         "compute_budget": compute_budget,
     }
     return resolve(GenerationRequest.model_validate(body), entry)
+
+
+WAN_TINY = WanShapes.from_configs(
+    {
+        "num_attention_heads": 10,
+        "attention_head_dim": 16,
+        "in_channels": 8,
+        "out_channels": 8,
+        "text_dim": 64,
+        "ffn_dim": 448,
+        "num_layers": 10,
+    },
+    {"d_model": 64, "d_kv": 32, "d_ff": 128, "num_layers": 2, "num_heads": 2},
+    {
+        "base_dim": 16,
+        "z_dim": 8,
+        "dim_mult": [1, 2, 2],
+        "num_res_blocks": 1,
+        "temperal_downsample": [False, True],
+    },
+    text_tokens=24,
+)
+PARE = PareShape(self_heads=7, cross_heads=7, ffn_dim=320, least_blocks=4.0, most_blocks=8.5)
+"""As of `wan-tiny`: .7 of heads and neurons, 4 to 8.5 of 10 blocks."""
+
+
+def student_entry(pare: PareShape | None = PARE, **changes: Any) -> CatalogEntry:
+    """Like `wan-tiny-pare`: 32 x 32, 9 frames, 28 steps, shift 3; without `pare` its teacher."""
+    fields: dict[str, Any] = {
+        "name": "wan-tiny-pare",
+        "family": "wan",
+        "modality": "video",
+        "shapes": WAN_TINY.model_copy(update={"pare": pare}),
+        "sizes": SizeLimits(multiple=16, min_side=32, max_side=64, max_pixels=64 * 64),
+        "frames": FrameLimits(multiple=2, max_frames=17),
+        "fps": 8.0,
+        "defaults": InputDefaults(
+            width=32, height=32, num_inference_steps=28, guidance_scale=3.0, num_frames=9
+        ),
+        "input_fields": (*FLUX_FIELDS, "num_frames"),
+        "solver": "unipc",
+        "always_guided": True,
+        "flow_shift": 3.0,
+        "methods": (*FEWER_STEPS, *CACHES, *(ROUTERS if pare else DROPS)),
+    }
+    return flux_entry(**{**fields, **changes})
