@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from protocol.methods import CACHES, FEWER_STEPS
+from protocol.methods import CACHES, DROPS, FEWER_STEPS
 from workers.core import Batch, Grid
 from workers.engine import Engine, self_test
 from workers.models import load
@@ -158,7 +158,8 @@ def test_the_catalog_says_what_the_folder_can(load_wan: Callable[..., Any]) -> N
     assert list(unipc.frames.legal) == [1, 3, 5, 7, 9, 11, 13, 15, 17]
     assert (unipc.defaults.num_frames, unipc.defaults.guidance_scale) == (5, 5.0)
     assert {"num_frames", "negative_prompt"} <= set(unipc.input_fields)
-    assert unipc.methods == (*FEWER_STEPS, *CACHES)
+    assert unipc.methods == (*FEWER_STEPS, *CACHES, *DROPS)
+    assert (unipc.flow_shift, euler.flow_shift) == (3.0, 5.0)
     assert unipc.always_guided
     assert not unipc.embedded_guidance
 

@@ -28,6 +28,8 @@ Config = TypeVar("Config", bound=MethodConfig)
 class AnchoredCache(Generic[Config]):
     """Base of the caches. Its own behaviour: every evaluation is full while the budget lasts.
 
+    Beside a router, full means all blocks that the router lets run.
+
     Args:
         layout: of the network.
         calibration: of the weights, if there is one.
@@ -99,7 +101,7 @@ class AnchoredCache(Generic[Config]):
             evaluation=sample.evaluation,
             sigma=sample.solver.schedule.sigmas[sample.evaluation],
             latents=sample.latents,
-            mask=None,
+            mask=sample.mask,
             kept=dict(cuts),
             output=output,
         )
@@ -109,9 +111,20 @@ class AnchoredCache(Generic[Config]):
         """Evaluations of the sample's run, forecasts included."""
         return len(sample.solver.schedule.timesteps)
 
-    def full_flop(self, sample: Sample) -> int:
-        """FLOP of a full evaluation of all the sample's lanes."""
-        return self._layout.cost(sample.grid).evaluation * sample.num_lanes
+    def full_flop(self, sample: Sample, evaluation: int | None = None) -> int:
+        """FLOP of an evaluation of all the sample's lanes, of all blocks that its router lets it run there.
+
+        Args:
+            evaluation: which; None: the present one.
+        """
+        cost, depths = self._layout.cost(sample.grid), sample.plan.depths
+        place = sample.evaluation if evaluation is None else evaluation
+        return sample.num_lanes * (cost.of_depth(depths[place]) if depths else cost.evaluation)
+
+    def dearest_flop(self, sample: Sample) -> int:
+        """FLOP of the run's deepest evaluation."""
+        depths = sample.plan.depths
+        return self.full_flop(sample, depths.index(max(depths)) if depths else None)
 
     def skip_flop(self, sample: Sample) -> int:
         """FLOP of an evaluation that is not full, all lanes; 0 where nothing runs."""

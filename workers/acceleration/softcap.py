@@ -177,7 +177,8 @@ class SoftCap(AnchoredCache[SoftCapConfig]):
 
     def _pays(self, sample: Sample, path: int) -> bool:
         """Whether the plan pays this path to its end."""
-        return len(self._table.paths[path].nodes) * self.full_flop(sample) <= sample.plan.cap_flop
+        nodes = self._table.paths[path].nodes
+        return sum(self.full_flop(sample, node) for node in nodes) <= sample.plan.cap_flop
 
     def _fit_gap(self, sample: Sample) -> None:
         """Work out the velocity of the gap the last anchor opens; the anchor's own step takes it too."""

@@ -185,7 +185,7 @@ class SoftCapPaper(AnchoredCache[SoftCapPaperConfig]):
         config, num_steps = self.config(sample), self.num_steps(sample)
         left = sample.plan.cap_flop - num_steps * self.skip_flop(sample)
         guards = Guards(config.warmup, config.d_max, num_steps)
-        return guards.within(max(1, left // self.full_flop(sample)))
+        return guards.within(max(1, left // self.dearest_flop(sample)))
 
     def _unseen(self, sample: Sample) -> Go | Emit | None:
         """The answer that needs no look at the monitored layer; None: it is forecast and looked at now."""
@@ -235,7 +235,7 @@ class SoftCapPaper(AnchoredCache[SoftCapPaperConfig]):
     def _controlled(self, sample: Sample) -> tuple[PiState, float]:
         """The controller's state after this evaluation's decision, and its threshold."""
         config, index = self.config(sample), sample.evaluation
-        cap_steps = config.cap_steps or sample.plan.granted_flop / self.full_flop(sample)
+        cap_steps = config.cap_steps or sample.plan.granted_flop / self.dearest_flop(sample)
         return step(
             config.pi,
             PiState(sample.control.get("integral", 0.0)),
@@ -249,8 +249,8 @@ class SoftCapPaper(AnchoredCache[SoftCapPaperConfig]):
 
     def _pays(self, sample: Sample) -> bool:
         """Whether the plan pays a full evaluation here and all that guards will force after it."""
-        flop = self.full_flop(sample) * (1 + self.guards(sample).owed(sample.evaluation))
-        return not sample.anchors or self.affords(sample, flop)
+        owed = self.guards(sample).owed(sample.evaluation) * self.dearest_flop(sample)
+        return not sample.anchors or self.affords(sample, self.full_flop(sample) + owed)
 
     def _cut(self, sample: Sample) -> int:
         """The monitored layer's input."""

@@ -121,6 +121,7 @@ class Sample:
         anchors: newest last, kept by the cache.
         control: the controller's numbers, kept by the cache.
         memory: the controller's tensors of evaluations that were no anchors, kept by the cache.
+        mask: of the evaluation under way, which blocks its router lets it run; None: there is no router.
     """
 
     key: str
@@ -137,6 +138,7 @@ class Sample:
     anchors: list[Anchor] = field(default_factory=list)
     control: dict[str, float] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
+    mask: tuple[bool, ...] | None = None
 
     @property
     def num_lanes(self) -> int:

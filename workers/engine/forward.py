@@ -167,7 +167,7 @@ def _route(tracks: Sequence[Track]) -> None:
         group = [track for track in routed if track.sample.stack.router is router]
         masks = router.mask([track.row for track in group], [track.point for track in group])
         for track, mask in zip(group, masks, strict=True):
-            track.mask = mask
+            track.mask = track.sample.mask = mask
 
 
 def _asked(

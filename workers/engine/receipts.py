@@ -22,6 +22,7 @@ def sample_receipt(flight: Flight) -> SampleReceipt:
             calibration=plan.calibration,
             parameters=plan.parameters,
             nodes=plan.nodes,
+            depths=plan.depths,
             expected_distance=plan.expected_distance,
         ),
         steps=tuple(ledger.lines),

@@ -16,7 +16,7 @@ def stacks_of(model: Model) -> Callable[[Plan], Stack]:
     Each weights variant has methods of its own, without the calibration: its tables are for the checkpoint's
     own weights.
     """
-    own = Methods(model.network.layout, model.calibration)
+    own = Methods(model.network.layout, model.calibration, model.depth_router)
     others = {name: Methods(variant.network.layout) for name, variant in model.variants.items()}
 
     def build(plan: Plan) -> Stack:

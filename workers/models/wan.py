@@ -15,7 +15,7 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults, SizeLimits
-from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
+from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS, ROUTERS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
 from workers.models.folder import FolderSettings, digest_of, newest_change
@@ -78,10 +78,10 @@ class Wan:
         digest = digest_of(folder)
         self.calibration = Calibration.read(folder, digest)
         few = read_few_steps(folder, self._shapes)
-        self.catalog = self._describe(folder, digest, few)
-        self.network = WanNetwork(pipeline.transformer, self._shapes)
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
+        self.catalog = self._describe(folder, digest, few)
+        self.network = WanNetwork(pipeline.transformer, self._shapes)
         self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype)}
 
     @property
@@ -148,10 +148,16 @@ class Wan:
             frames=frames,
             fps=settings.frames.fps or _FPS,
             defaults=settings.fill(self._defaults()),
-            methods=(*FEWER_STEPS, *CACHES, *((FEW_STEP,) if few else ())),
+            methods=(
+                *FEWER_STEPS,
+                *CACHES,
+                *(DROPS if self.depth_router is None else ROUTERS),
+                *((FEW_STEP,) if few else ()),
+            ),
             input_fields=_FIELDS,
             always_guided=True,
             solver=_solver(self.pipeline.scheduler.config),
+            flow_shift=_flow_shift(self.pipeline.scheduler.config),
             calibration=self.calibration.id if self.calibration else None,
             points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
@@ -192,6 +198,12 @@ def _solver(config: Mapping[str, Any]) -> str:
     if name not in _SOLVERS:
         raise ValueError(f"scheduler {name} is not supported; known: {', '.join(_SOLVERS)}")
     return _SOLVERS[name]
+
+
+def _flow_shift(config: Mapping[str, Any]) -> float:
+    """Both schedulers' static shift, under the name each has for it."""
+    name = "flow_shift" if _solver(config) == "unipc" else "shift"
+    return float(config.get(name, 1.0))
 
 
 def _refuse_other_kinds(pipeline: Any, shapes: WanShapes) -> None:

@@ -99,7 +99,7 @@ class Trial:
             {"digest": "", "created": 0, "model_created": 0, "num_inference_steps": self.steps}
             | {"settings": {}, "points": (), "tables": self.tables}
         )
-        methods = Methods(self.model.network.layout, calibration)
+        methods = Methods(self.model.network.layout, calibration, self.model.depth_router)
         settings = EngineSettings(max_rows=_BATCH, latents_only=True)
         engine = Engine(self.model, settings, build_stack=methods.stack)
         places = {engine.add(self._request(place), plan=plan): place for place in range(len(self.prompts))}
