@@ -3,7 +3,8 @@
 Any place fsspec knows will do: a folder (the default) or, with the matching driver installed,
 `s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}` and, for
 stills of a video, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's files go by
-prefix. Bytes are stored before the commit that names them.
+prefix. Bytes are stored before the commit that names them. What a job was given stands under
+`{tenant}/{job}/given`, stored before the job is queued.
 """
 
 from __future__ import annotations
@@ -106,6 +107,18 @@ class ArtifactStore:
         await self._in_thread(lambda: self._write(path, data))
         return path
 
+    async def put_given(self, key: JobKey, data: bytes, media_type: str) -> str:
+        """Store what came with a job that is not queued yet; returns its path, never the same twice.
+
+        So whoever finds that the job was not taken may `discard` it, whatever others do under that key.
+        """
+        path, _ = await self._put(key, "given", secrets.token_hex(8), data, media_type)
+        return path
+
+    async def discard(self, path: str) -> None:
+        """Remove what `put_given` stored."""
+        await self._in_thread(lambda: self._delete(path))
+
     async def get(self, path: str) -> bytes:
         """The bytes at `path`.
 
@@ -144,11 +157,11 @@ class ArtifactStore:
             )
 
     async def _put(
-        self, key: JobKey, attempt: int, name: str, data: bytes, media_type: str
+        self, key: JobKey, folder: int | str, name: str, data: bytes, media_type: str
     ) -> tuple[str, str]:
         """Store the bytes; their path and sha256."""
         digest = hashlib.sha256(data).hexdigest()
-        path = f"{_prefix(key)}/{attempt}/{name}-{digest}.{EXTENSIONS[media_type]}"
+        path = f"{_prefix(key)}/{folder}/{name}-{digest}.{EXTENSIONS[media_type]}"
         await self._in_thread(lambda: self._write(path, data))
         return path, digest
 

@@ -69,7 +69,8 @@ class CatalogEntry(_Frozen):
     """One served model.
 
     `frames` and `fps`, the frames that make a second, are there if `modality` is "video".
-    `input_fields` are the fields of the native `input` this model takes, `methods` what a budget may name.
+    `input_fields` are the fields of the native `input` this model takes, `required_fields` those it needs
+    beside the prompt, `methods` what a budget may name.
     `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices; `always_guided`
     that true guidance needs no negative prompt, an absent one being the empty one. The last measured speed is
     `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points` come
@@ -91,6 +92,7 @@ class CatalogEntry(_Frozen):
     max_samples: int = 16
     methods: tuple[str, ...] = ("steps",)
     input_fields: tuple[str, ...]
+    required_fields: tuple[str, ...] = ()
     embedded_guidance: bool = False
     solver: str = "euler"
     calibration: str | None = None

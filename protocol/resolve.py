@@ -25,6 +25,7 @@ def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationReques
     """
     given = request.input
     _refuse_foreign_fields(given, entry)
+    _require_fields(given, entry)
     _refuse_unknown_methods(request, entry)
     width = given.width if given.width is not None else entry.defaults.width
     height = given.height if given.height is not None else entry.defaults.height
@@ -97,6 +98,12 @@ def _refuse_foreign_fields(given: GenerationInput, entry: CatalogEntry) -> None:
                 param=f"input.{name}",
                 details={"allowed": [*sorted(allowed)]},
             )
+
+
+def _require_fields(given: GenerationInput, entry: CatalogEntry) -> None:
+    for name in entry.required_fields:
+        if getattr(given, name) is None:
+            raise InvalidRequest(f"{entry.name} needs {name}", param=f"input.{name}", code="missing_field")
 
 
 def _refuse_unknown_methods(request: GenerationRequest, entry: CatalogEntry) -> None:

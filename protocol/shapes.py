@@ -1,7 +1,7 @@
 """The few numbers of a model's configs that its compute and memory depend on.
 
-A catalog entry carries them, so a gateway prices a request without the weights. Field names and defaults are
-those of the diffusers and transformers configs: a `config.json` leaves out what it has at the default.
+A catalog entry carries them, so a gateway prices a request without the weights. The shapes of what encodes
+prompts and images stand in `encoder_shapes`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from math import prod
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+
+from protocol.encoder_shapes import ClipImageShape, ClipTextShape, Shape, T5Shape
 
 MAX_TEXT_TOKENS = 512
 """Both FLUX and Wan pipelines cut the long text encoder's input here."""
@@ -19,17 +21,7 @@ Grid = tuple[int, int, int]
 """Latent frames, height and width."""
 
 
-class _Shape(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], **more: Any) -> Self:
-        """Take this class's fields from a `config.json`; `more` gives what stands elsewhere."""
-        known = {name: config[name] for name in cls.model_fields if config.get(name) is not None}
-        return cls.model_validate({**known, **more})
-
-
-class _TransformerShape(_Shape):
+class _TransformerShape(Shape):
     attention_head_dim: PositiveInt = 128
     num_attention_heads: PositiveInt
 
@@ -75,20 +67,22 @@ class WanTransformerShape(_TransformerShape):
     image_dim: PositiveInt | None = None
     added_kv_proj_dim: PositiveInt | None = None
     pos_embed_seq_len: PositiveInt | None = None
+    image_tokens: PositiveInt = 257
+    """What the image encoder gives; 257 are a CLIP ViT-H/14's."""
 
     @property
     def image_context_tokens(self) -> int:
-        """Tokens of the conditioning image: 257 of a CLIP ViT-H/14 unless the config says more."""
+        """Tokens of the conditioning image, or of two where the config has positions for them."""
         if self.added_kv_proj_dim is None:
             return 0
-        return self.pos_embed_seq_len or 257
+        return self.pos_embed_seq_len or self.image_tokens
 
     @property
     def num_blocks(self) -> int:
         return self.num_layers
 
 
-class PareShape(_Shape):
+class PareShape(Shape):
     """What PARE left of a Wan transformer: the same in every block, whose input and output stay as they were.
 
     `least_blocks` and `most_blocks` are K_min and K_max, between which its router was trained to choose.
@@ -101,46 +95,7 @@ class PareShape(_Shape):
     most_blocks: PositiveFloat
 
 
-class ClipTextShape(_Shape):
-    """`CLIPTextModel`; `tokens` is what its tokenizer pads to."""
-
-    hidden_size: PositiveInt = 512
-    intermediate_size: PositiveInt = 2048
-    num_hidden_layers: PositiveInt = 12
-    tokens: PositiveInt = 77
-
-
-class T5Shape(_Shape):
-    """The encoder of `T5EncoderModel` or `UMT5EncoderModel`; `tokens` is what its tokenizer pads to."""
-
-    d_model: PositiveInt = 512
-    d_kv: PositiveInt = 64
-    d_ff: PositiveInt = 2048
-    num_layers: PositiveInt = 6
-    num_heads: PositiveInt = 8
-    feed_forward_proj: str = "relu"
-    tokens: PositiveInt
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any], **more: Any) -> Self:
-        """As `_Shape.from_config`; UMT5's defaults are other than T5's."""
-        known = _UMT5_DEFAULTS if config.get("model_type") == "umt5" else {}
-        return super().from_config({**known, **config}, **more)
-
-    @property
-    def inner_dim(self) -> int:
-        return self.num_heads * self.d_kv
-
-    @property
-    def gated(self) -> bool:
-        """Whether the feed-forward has a gate: three matrices instead of two."""
-        return self.feed_forward_proj.startswith("gated")
-
-
-_UMT5_DEFAULTS = {"d_ff": 1024, "num_layers": 8, "num_heads": 6, "feed_forward_proj": "gated-gelu"}
-
-
-class AutoencoderShape(_Shape):
+class AutoencoderShape(Shape):
     """`AutoencoderKL` of plain down and up blocks, attention in the middle alone; others are refused."""
 
     in_channels: PositiveInt = 3
@@ -160,7 +115,7 @@ class AutoencoderShape(_Shape):
         return 1 << (len(self.block_out_channels) - 1)
 
 
-class WanAutoencoderShape(_Shape):
+class WanAutoencoderShape(Shape):
     """`AutoencoderKLWan` as in Wan 2.1 (the residual, patched one of 2.2 5B is refused)."""
 
     base_dim: PositiveInt = 96
@@ -169,6 +124,7 @@ class WanAutoencoderShape(_Shape):
     dim_mult: tuple[PositiveInt, ...] = (1, 2, 4, 4)
     num_res_blocks: PositiveInt = 2
     temperal_downsample: tuple[bool, ...] = (False, True, True)
+    in_channels: PositiveInt = 3
     out_channels: PositiveInt = 3
     is_residual: Literal[False] = False
     patch_size: None = None
@@ -190,7 +146,7 @@ class WanAutoencoderShape(_Shape):
         return 1 << sum(self.temperal_downsample)
 
 
-class FluxShapes(_Shape):
+class FluxShapes(Shape):
     """A FLUX pipeline."""
 
     family: Literal["flux"] = "flux"
@@ -249,14 +205,18 @@ class FluxShapes(_Shape):
         return rows * columns // 4
 
 
-class WanShapes(_Shape):
-    """A Wan 2.1 pipeline; `transformer` is the unpruned one also where `pare` says what is left of it."""
+class WanShapes(Shape):
+    """A Wan 2.1 pipeline; `transformer` is the unpruned one also where `pare` says what is left of it.
+
+    `image_encoder` is there if clips start from an image.
+    """
 
     family: Literal["wan"] = "wan"
     transformer: WanTransformerShape
     umt5: T5Shape
     autoencoder: WanAutoencoderShape
     pare: PareShape | None = None
+    image_encoder: ClipImageShape | None = None
 
     @classmethod
     def from_configs(
@@ -267,15 +227,19 @@ class WanShapes(_Shape):
         *,
         text_tokens: int = MAX_TEXT_TOKENS,
         pare: PareShape | None = None,
+        image_encoder: Mapping[str, Any] | None = None,
     ) -> Self:
         """Read the pipeline folder's `config.json` files; 512 text tokens are used at most."""
+        encoder = None if image_encoder is None else ClipImageShape.from_config(image_encoder)
+        image = {} if encoder is None else {"image_tokens": encoder.tokens}
         return cls(
-            transformer=WanTransformerShape.from_config(transformer),
+            transformer=WanTransformerShape.from_config(transformer, **image),
             umt5=T5Shape.from_config(
                 {"model_type": "umt5", **text_encoder}, tokens=min(text_tokens, MAX_TEXT_TOKENS)
             ),
             autoencoder=WanAutoencoderShape.from_config(vae),
             pare=pare,
+            image_encoder=encoder,
         )
 
     @property
@@ -286,6 +250,11 @@ class WanShapes(_Shape):
     @property
     def latent_channels(self) -> int:
         return self.autoencoder.z_dim
+
+    @property
+    def image_channels(self) -> int:
+        """Channels beside the latents that say what is known of an image: its latents, a mask a frame."""
+        return self.transformer.in_channels - self.latent_channels
 
     @property
     def spatial_factor(self) -> int:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from functools import partial
-from typing import Literal, TypeVar
+from typing import Literal
 
 from protocol import metrics
 from protocol.artifacts import ArtifactStore
@@ -24,16 +24,12 @@ from protocol.states import JobStatus
 from workers.engine import Result
 from workers.meter import Meter, Waste
 from workers.outputs import EncodedSample, encode_sample
-from workers.patience import patiently
+from workers.patience import insist, patiently
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
 from workers.side_talk import lost_tflops
 
 _LOG = logging.getLogger("rheostat.worker")
-_STORE_TRIES = 3
-_STORE_PAUSE_S = 0.2
-
-T = TypeVar("T")
 
 
 class Finisher:
@@ -130,12 +126,12 @@ class Finisher:
     async def _store_sample(self, job: HeldJob, index: int, sample: EncodedSample) -> Artifact:
         key, attempt, store = job.claimed.key, job.claimed.attempt, self._store
         stills = (
-            _insist(job, partial(store.put_still, key, attempt, index, still)) for still in sample.stills
+            insist(partial(store.put_still, key, attempt, index, still), job.name) for still in sample.stills
         )
         clip = _clip(sample, await asyncio.gather(*stills))
         media_type = sample.output.media_type
-        return await _insist(
-            job, partial(store.put, key, attempt, index, sample.data, media_type, sample.seed, clip)
+        return await insist(
+            partial(store.put, key, attempt, index, sample.data, media_type, sample.seed, clip), job.name
         )
 
     async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
@@ -178,17 +174,6 @@ class Finisher:
         }
         for kind, tflops in kinds.items():
             add(metrics.COMPUTE, tflops, model, kind)
-
-
-async def _insist(job: HeldJob, put: Callable[[], Awaitable[T]]) -> T:
-    """Store something, again if the store stumbles."""
-    for _ in range(_STORE_TRIES - 1):
-        try:
-            return await put()
-        except OSError as error:
-            _LOG.warning("%s is stored again: %s", job.name, error)
-            await asyncio.sleep(_STORE_PAUSE_S)
-    return await put()
 
 
 def _clip(sample: EncodedSample, stills: Sequence[Variant]) -> Clip | None:

@@ -1,4 +1,4 @@
-"""Waiting out a Redis that is away: a worker keeps what it holds and tries again.
+"""Waiting out a Redis that is away, or a store that stumbles: a worker keeps what it holds and tries again.
 
 Every call of the queue is idempotent by its arguments, so a reply that got lost is answered by
 the same call once more.
@@ -22,6 +22,8 @@ OUTAGES = (RedisConnectionError, RedisTimeoutError, ReadOnlyError, Unavailable, 
 
 _FIRST_PAUSE_S = 0.05
 _MAX_PAUSE_S = 1.0
+_STORE_TRIES = 3
+_STORE_PAUSE_S = 0.2
 _LOG = logging.getLogger("rheostat.worker")
 
 T = TypeVar("T")
@@ -37,6 +39,21 @@ async def patiently(call: Callable[[], Awaitable[T]], what: str) -> T:
             _LOG.warning("%s has to wait: %s", what, error)
         await asyncio.sleep(pause_s)
         pause_s = min(2 * pause_s, _MAX_PAUSE_S)
+
+
+async def insist(call: Callable[[], Awaitable[T]], what: str) -> T:
+    """Await `call()` of the artifact store, a few times if it stumbles.
+
+    Raises:
+        OSError: it does every time.
+    """
+    for _ in range(_STORE_TRIES - 1):
+        try:
+            return await call()
+        except OSError as error:
+            _LOG.warning("%s has to wait: %s", what, error)
+            await asyncio.sleep(_STORE_PAUSE_S)
+    return await call()
 
 
 async def end(tasks: Iterable[asyncio.Task[Any]]) -> None:

@@ -36,6 +36,7 @@ from workers.engine import (
     StepDone,
 )
 from workers.finisher import Finisher
+from workers.given import fetch_image
 from workers.meter import Meter
 from workers.orders import make_order
 from workers.patience import end
@@ -81,6 +82,7 @@ class Runtime:
         self._engine = engine
         self._entries = {entry.name: entry for entry in entries}
         self._queue = queue
+        self._store = store
         self._meter = meter
         self._speed = speed
         self._roster = Roster(board)
@@ -172,11 +174,10 @@ class Runtime:
         order = make_order(job.claimed, self._entries[job.model])
         if not self._engine.idle and not self._engine.can_admit(job.claimed.request):
             return
-        job.order = order
+        image = await fetch_image(self._store, job.claimed.request)
+        job.order, name = order, f"{job.name}#{job.claimed.token}"
         job.engine_id = await self._in_thread(
-            lambda: self._engine.add(
-                job.claimed.request, plan=order.plan, key=f"{job.name}#{job.claimed.token}"
-            )
+            lambda: self._engine.add(job.claimed.request, plan=order.plan, key=name, image=image)
         )
 
     # -- turns

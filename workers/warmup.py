@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import logging
 from collections.abc import Sequence
+
+from PIL import Image
 
 from protocol.catalog import CatalogEntry
 from protocol.jobs import GenerationInput, GenerationRequest
 from protocol.resolve import resolve
+from protocol.start_images import to_png
 from workers.engine import Engine, EngineSettings, Result, self_test
 from workers.meter import Meter
 from workers.models import Model, load
@@ -53,8 +57,17 @@ def warm_up(engine: Engine, entries: Sequence[CatalogEntry], meter: Meter, speed
 
 
 def _request(entry: CatalogEntry) -> GenerationRequest:
-    given = GenerationInput(prompt="warm-up", seed=0, num_inference_steps=min(_STEPS, entry.max_steps))
+    given = GenerationInput(
+        prompt="warm-up",
+        seed=0,
+        num_inference_steps=min(_STEPS, entry.max_steps),
+        image=_grey_image() if "image" in entry.required_fields else None,
+    )
     return resolve(GenerationRequest(model=entry.name, input=given), entry)
+
+
+def _grey_image() -> str:
+    return base64.b64encode(to_png(Image.new("RGB", (64, 64), "grey"))).decode()
 
 
 def _measure(result: Result, model: str, meter: Meter, speed: Speedometer) -> None:

@@ -10,10 +10,15 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict
 
 from protocol.catalog import CatalogEntry
-from protocol.cost.autoencoder import decode_image_cost, decode_video_cost, encode_image_cost
+from protocol.cost.autoencoder import (
+    decode_image_cost,
+    decode_video_cost,
+    encode_image_cost,
+    encode_video_cost,
+)
 from protocol.cost.flux import flux_cost
 from protocol.cost.ops import DenoiserCost
-from protocol.cost.text import clip_cost, t5_cost
+from protocol.cost.text import clip_cost, clip_image_cost, t5_cost
 from protocol.cost.wan import wan_cost
 from protocol.jobs import GenerationRequest
 from protocol.receipts import FLOP_PER_TFLOP
@@ -27,6 +32,7 @@ __all__ = [
     "denoiser_cost",
     "encode_cost",
     "evaluations",
+    "image_cost",
     "own_cost",
     "price",
     "steps_within",
@@ -65,7 +71,8 @@ class Price(BaseModel):
 def price(entry: CatalogEntry, request: GenerationRequest) -> Price:
     """Price a request that `resolve` has made concrete.
 
-    The prompt is encoded once a job, the negative prompt too if there are two lanes; every sample is decoded.
+    The prompt is encoded once a job, the negative prompt too if there are two lanes, and the image to start
+    from if there is one; every sample is decoded.
     """
     given = request.input
     assert given.width is not None, "resolve() fills the size"
@@ -75,10 +82,13 @@ def price(entry: CatalogEntry, request: GenerationRequest) -> Price:
     row = denoiser_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
     per_step = (rows * row.evaluation,) * evaluations(entry.solver, given.num_inference_steps)
     decode = decode_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    image = 0
+    if given.image is not None:
+        image = image_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
     return Price(
         per_step_flop=per_step,
         full_flop=given.n * sum(per_step),
-        other_flop=rows * text_cost(entry.shapes) + given.n * decode,
+        other_flop=rows * text_cost(entry.shapes) + image + given.n * decode,
     )
 
 
@@ -139,6 +149,20 @@ def decode_cost(
     return decode_video_cost(shapes.autoencoder, grid)
 
 
-def encode_cost(shapes: FluxShapes, *, width: int, height: int) -> int:
-    """FLOP of encoding one image into latents."""
-    return encode_image_cost(shapes.autoencoder, width=width, height=height)
+def encode_cost(
+    shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
+) -> int:
+    """FLOP of encoding one image or clip into latents."""
+    if isinstance(shapes, FluxShapes):
+        return encode_image_cost(shapes.autoencoder, width=width, height=height)
+    return encode_video_cost(shapes.autoencoder, width=width, height=height, num_frames=num_frames or 1)
+
+
+def image_cost(
+    shapes: FluxShapes | WanShapes, *, width: int, height: int, num_frames: int | None = None
+) -> int:
+    """FLOP of taking in the image a clip starts from: its tokens, and the latents of a clip else empty."""
+    assert isinstance(shapes, WanShapes), "resolve() refuses the image"
+    assert shapes.image_encoder is not None, "resolve() refuses the image"
+    latents = encode_cost(shapes, width=width, height=height, num_frames=num_frames)
+    return clip_image_cost(shapes.image_encoder) + latents

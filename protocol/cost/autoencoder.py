@@ -1,4 +1,4 @@
-"""What the autoencoders cost: `AutoencoderKL` both ways, `AutoencoderKLWan` decoding, each for one sample."""
+"""What the autoencoders cost, `AutoencoderKL` and `AutoencoderKLWan`, both ways, each for one sample."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ _VIDEO = 27
 
 _TIME = 3
 """Taps of a 3 x 1 x 1 kernel."""
+
+_ENCODED_AT_ONCE = 4
+"""Frames `AutoencoderKLWan` encodes together, whatever its temporal factor; the first goes alone."""
 
 
 def decode_image_cost(shape: AutoencoderShape, grid: Grid) -> int:
@@ -80,6 +83,36 @@ def _video_chunk(shape: WanAutoencoderShape, cells: int, *, first: bool) -> int:
         previous = current // 2
         flop += conv(frames * cells, current, previous, _IMAGE)
     return flop + conv(frames * cells, previous, shape.out_channels, _VIDEO)
+
+
+def encode_video_cost(shape: WanAutoencoderShape, *, width: int, height: int, num_frames: int) -> int:
+    """FLOP of encoding a clip of 1 + 4 n frames; its sides must be multiples of the spatial factor."""
+    pixels, chunks = width * height, (num_frames - 1) // _ENCODED_AT_ONCE
+    cells = pixels // shape.spatial_factor**2
+    latent_frames = 1 + chunks * _ENCODED_AT_ONCE // shape.temporal_factor
+    moments = 2 * shape.z_dim
+    quant = conv(latent_frames * cells, moments, moments, 1)
+    first = _encoded_chunk(shape, pixels, frames=1)
+    return quant + first + chunks * _encoded_chunk(shape, pixels, frames=_ENCODED_AT_ONCE)
+
+
+def _encoded_chunk(shape: WanAutoencoderShape, cells: int, *, frames: int) -> int:
+    """A single frame is the first, and is not halved in time."""
+    previous = shape.base_dim
+    flop = conv(frames * cells, shape.in_channels, previous, _VIDEO)
+    for index, factor in enumerate(shape.dim_mult):
+        current = shape.base_dim * factor
+        flop += _residuals(frames * cells, previous, current, shape.num_res_blocks, _VIDEO)
+        previous = current
+        if index == len(shape.dim_mult) - 1:
+            break
+        cells //= 4
+        flop += conv(frames * cells, current, current, _IMAGE)
+        if shape.temperal_downsample[index] and frames > 1:
+            frames //= 2
+            flop += conv(frames * cells, current, current, _TIME)
+    flop += frames * _video_middle(previous, cells)
+    return flop + conv(frames * cells, previous, 2 * shape.z_dim, _VIDEO)
 
 
 def video_decoder_channels(shape: WanAutoencoderShape) -> tuple[int, ...]:

@@ -6,13 +6,15 @@ takes the larger of the two for every sample: never too little, and dearer than 
 samples whose decode peak outgrows their activations run at once.
 
 The tests check each term against the bytes that diffusers' own modules keep alive, FLUX.1-dev's and Wan 2.1's
-included. Not in it: weights, text encoders (a T5-XXL layer's 30 MB, before a sample has activations),
-kernels' workspaces and the allocator's waste: who admits must keep a reserve for those.
+included. Not in it: weights, encoders of prompts (a T5-XXL layer's 30 MB, before a sample has activations)
+and of images (making latents of a clip takes less than making a clip of latents), kernels' workspaces and the
+allocator's waste: who admits must keep a reserve for those.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 
 from protocol.catalog import CatalogEntry
 from protocol.cost.autoencoder import video_decoder_channels
@@ -78,16 +80,29 @@ def sample_memory(entry: CatalogEntry, request: GenerationRequest) -> SampleMemo
     else:
         activations = _wan_activations(shapes.transformer, tokens, itemsize)
         decode = _video_decode(shapes.autoencoder, grid, itemsize)
-    return SampleMemory(latents, rows * _prompt(shapes, itemsize), rows * activations, decode)
+    prompt = rows * _prompt(shapes, itemsize) + _image(shapes, grid, itemsize)
+    return SampleMemory(latents, prompt, rows * activations, decode)
 
 
 def _prompt(shapes: FluxShapes | WanShapes, itemsize: int) -> int:
-    """One prompt's embeddings, as the encoders give them and as the network's embed step projects them."""
+    """One prompt's embeddings, as the encoders give them and as the network's embed step projects them.
+
+    What that step makes of an image stands beside them, once a row.
+    """
     inner = shapes.text_tokens * shapes.transformer.inner_dim
     if isinstance(shapes, FluxShapes):
         encoded = shapes.text_tokens * shapes.transformer.joint_attention_dim
         return itemsize * (encoded + inner + shapes.transformer.pooled_projection_dim)
-    return itemsize * (shapes.text_tokens * shapes.transformer.text_dim + inner)
+    image = shapes.transformer.image_context_tokens * shapes.transformer.inner_dim
+    return itemsize * (shapes.text_tokens * shapes.transformer.text_dim + inner + image)
+
+
+def _image(shapes: FluxShapes | WanShapes, grid: Grid, itemsize: int) -> int:
+    """The image a clip starts from, which all lanes share: its tokens, its latents and their mask."""
+    if isinstance(shapes, FluxShapes) or shapes.image_encoder is None:
+        return 0
+    tokens = shapes.image_encoder.tokens * shapes.image_encoder.hidden_size
+    return itemsize * (tokens + shapes.image_channels * prod(grid))
 
 
 def _flux_activations(shape: FluxTransformerShape, tokens: int, itemsize: int) -> int:

@@ -1,20 +1,29 @@
-"""What the text encoders cost: `CLIPTextModel`, `T5EncoderModel`, `UMT5EncoderModel`.
+"""What encoders cost: `CLIPTextModel`, `T5EncoderModel` and `UMT5EncoderModel`, and `CLIPVisionModel`.
 
-They run over all the tokens their tokenizer pads to, however short the prompt is.
+Prompts run over all the tokens their tokenizer pads to, however short they are; images over all patches.
 """
 
 from __future__ import annotations
 
-from protocol.cost.ops import attention, linear
-from protocol.shapes import ClipTextShape, T5Shape
+from protocol.cost.ops import attention, conv, linear
+from protocol.encoder_shapes import ClipImageShape, ClipTextShape, T5Shape
 
 
 def clip_cost(shape: ClipTextShape) -> int:
     """FLOP of one prompt through CLIP's text model."""
+    return shape.num_hidden_layers * _clip_layer(shape)
+
+
+def clip_image_cost(shape: ClipImageShape) -> int:
+    """FLOP of one image through CLIP's vision model, which makes a token of each patch."""
+    patches = conv(shape.patches, shape.num_channels, shape.hidden_size, shape.patch_size**2)
+    return patches + shape.num_hidden_layers * _clip_layer(shape)
+
+
+def _clip_layer(shape: ClipTextShape | ClipImageShape) -> int:
     dim = shape.hidden_size
-    layer = 4 * linear(shape.tokens, dim, dim) + attention(shape.tokens, shape.tokens, dim)
-    layer += 2 * linear(shape.tokens, dim, shape.intermediate_size)
-    return shape.num_hidden_layers * layer
+    flop = 4 * linear(shape.tokens, dim, dim) + attention(shape.tokens, shape.tokens, dim)
+    return flop + 2 * linear(shape.tokens, dim, shape.intermediate_size)
 
 
 def t5_cost(shape: T5Shape) -> int:

@@ -43,6 +43,7 @@ class ModelAnswer(BaseModel):
     calibrated_budgets: tuple[float, ...]
     min_budget: float
     input_fields: tuple[str, ...]
+    required_fields: tuple[str, ...]
 
 
 class ModelPage(BaseModel):

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import torch
+from PIL import Image
 from torch import Tensor
 
-from workers.core import Batch, Condition, Network
-from workers.models import Model
+from workers.core import Batch, Condition, Grid, Network
+from workers.models import Model, encode_lanes
 
 _BATCHES = (2, 3, 5)
 _CUDA_TOLERANCE = 2e-2
 """Relative to the largest output; cuBLAS picks kernels by size and promises no more."""
 _SIGMAS = (1.0, 0.73, 0.41, 0.2, 0.05)
+_IMAGE_SIDE = 64
 
 
 class NotIsolated(RuntimeError):
@@ -48,7 +50,7 @@ def _row(model: Model, index: int) -> Batch:
     """A batch of one: noise of its own at a noise level of its own."""
     side = model.catalog.sizes.min_side
     grid = model.grid(side, side)
-    condition = _condition(model, index)
+    condition = _condition(model, index, grid)
     noise = torch.randn(model.noise_shape(grid), generator=torch.Generator().manual_seed(index))
     return Batch(
         latents=model.pack(noise.to(model.device, model.dtype)),
@@ -59,8 +61,12 @@ def _row(model: Model, index: int) -> Batch:
     )
 
 
-def _condition(model: Model, index: int) -> Condition:
-    return model.encode(f"{index}", 1.0 + index)
+def _condition(model: Model, index: int, grid: Grid) -> Condition:
+    image = None
+    if "image" in model.catalog.required_fields:
+        image = Image.new("RGB", (_IMAGE_SIDE, _IMAGE_SIDE), (50 * index, 250 - 50 * index, 128))
+    (condition,) = encode_lanes(model, [f"{index}"], 1.0 + index, image, grid)
+    return condition
 
 
 def _join(rows: list[Batch]) -> Batch:

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from PIL.Image import Image
 
 from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatError, SampleFailed
 from protocol.jobs import GenerationRequest
@@ -25,7 +26,7 @@ from workers.engine.results import Result, TurnReport
 from workers.engine.settings import EngineSettings
 from workers.engine.shares import Shares, weights_of
 from workers.engine.stacks import stacks_of
-from workers.engine.stages import decode, encode, make_job, take_off
+from workers.engine.stages import decode, encode, given_image, make_job, take_off
 from workers.engine.turn import TurnOutcome
 from workers.engine.turns import Turns
 from workers.models import Model
@@ -117,6 +118,7 @@ class Engine:
         *,
         plan: Plan | None = None,
         key: str | None = None,
+        image: Image | None = None,
     ) -> str:
         """Queue a job; its samples start as memory allows, first come first.
 
@@ -124,6 +126,8 @@ class Engine:
             request: as the caller wrote it, or resolved.
             plan: what the budget was turned into elsewhere; else made here.
             key: the job's id; else one is made.
+            image: what the request starts from, fetched already; else its own `image` is read, which then is
+                base64 or a data URL.
 
         Raises:
             RheostatError: unknown model, impossible input, budget too small, or larger than all memory.
@@ -137,6 +141,7 @@ class Engine:
             raise OutOfMemory(
                 f"a sample needs {job.flights[0].bytes} bytes, the engine has {self._memory_bytes}"
             )
+        job.image = given_image(job.request) if image is None else image
         self._jobs[job.id] = job
         self._flights.queue(job.flights)
         return job.id

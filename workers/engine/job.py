@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import torch
+from PIL.Image import Image
 from torch import Tensor
 
 from protocol.cost import Price
@@ -17,7 +18,8 @@ from workers.models import Model
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """One request under way. `conditions` are its lanes' once the prompts are encoded.
+    """One request under way. `conditions` are its lanes' once the prompts are encoded, and `image`, which it
+    starts from, is let go then.
 
     `preview_flop` is what its previews took so far.
     """
@@ -31,6 +33,7 @@ class Job:
     stack: Stack
     grid: Grid
     flights: list[Flight] = field(default_factory=list)
+    image: Image | None = None
     conditions: tuple[Condition, ...] | None = None
     cancelled: bool = False
     started_s: float = 0.0

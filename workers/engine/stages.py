@@ -15,11 +15,12 @@ from protocol.errors import SampleFailed
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.resolve import lanes, resolve, seeds
-from workers.core import Condition, Ledger, Sample, Schedule, Stack
+from protocol.start_images import ImageLimits, inline_bytes, read_image
+from workers.core import Condition, Grid, Ledger, Sample, Schedule, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
 from workers.engine.results import SampleResult
-from workers.models import Model, network_of
+from workers.models import Model, encode_lanes, network_of
 from workers.sampling import at_nodes, flow_schedule, initial_noise, make_solver
 
 
@@ -57,18 +58,31 @@ def make_job(
     return job
 
 
+def given_image(request: GenerationRequest) -> Image | None:
+    """The image the request carries, if it starts from one.
+
+    Raises:
+        RheostatError: it is none, or larger than is taken.
+    """
+    text = request.input.image
+    return None if text is None else read_image(inline_bytes(text), ImageLimits())
+
+
 def encode(job: Job) -> None:
-    """Encode the job's prompts, once for all its samples."""
+    """Encode the job's prompts and its image, once for all its samples."""
     started = time.perf_counter()
-    job.conditions = conditions_of(job.model, job.request)
+    job.conditions = conditions_of(job.model, job.request, job.grid, job.image)
+    job.image = None
     job.stage_seconds["encode"] += time.perf_counter() - started
 
 
-def conditions_of(model: Model, request: GenerationRequest) -> tuple[Condition, ...]:
+def conditions_of(
+    model: Model, request: GenerationRequest, grid: Grid, image: Image | None = None
+) -> tuple[Condition, ...]:
     """A condition a lane of a resolved request: its prompt, and the negative one if there are two."""
     given = request.input
     prompts = [given.prompt, given.negative_prompt or ""][: lanes(request, model.catalog)]
-    return tuple(model.encode(prompt, given.guidance_scale) for prompt in prompts)
+    return encode_lanes(model, prompts, given.guidance_scale, image, grid)
 
 
 def take_off(flight: Flight) -> None:

@@ -1,6 +1,7 @@
 """Model families over diffusers' own modules: one file a family, found by a checkpoint's pipeline class."""
 
+from workers.models.conditions import encode_lanes
 from workers.models.loading import load
-from workers.models.model import Frames, Model, network_of
+from workers.models.model import Frames, Model, StartsFromImage, network_of
 
-__all__ = ["Frames", "Model", "load", "network_of"]
+__all__ = ["Frames", "Model", "StartsFromImage", "encode_lanes", "load", "network_of"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -85,6 +85,15 @@ class Model(Protocol):
 
     def decode(self, latents: Tensor, grid: Grid) -> Image | Frames:
         """One sample's latents, decoded alone: a picture or a clip."""
+        ...
+
+
+@runtime_checkable
+class StartsFromImage(Protocol):
+    """What a model whose catalog entry takes `image` can do besides."""
+
+    def encode_image(self, image: Image, grid: Grid) -> tuple[Tensor, ...]:
+        """What an image of any size adds to the condition of every lane, behind the prompt's tensors."""
         ...
 
 

@@ -1,4 +1,5 @@
-"""The Wan 2.1 family: any text-to-video WanPipeline folder, and the PARE students made from one."""
+"""The Wan 2.1 family: any text-to-video WanPipeline folder, the PARE students made from one, and what
+`wan_image` shares with it."""
 
 from __future__ import annotations
 
@@ -6,7 +7,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -51,6 +52,8 @@ _SOLVERS = {"FlowMatchEulerDiscreteScheduler": "euler", "UniPCMultistepScheduler
 class Wan:
     """A loaded WanPipeline; of a PARE student, `pipeline` is diffusers' own around the pruned transformer.
 
+    A subclass may load a pipeline that takes more.
+
     Args:
         name: in the catalog.
         folder: of the checkpoint.
@@ -62,19 +65,20 @@ class Wan:
     """
 
     family = "wan"
+    pipeline_class: ClassVar[Any] = WanPipeline
+    required_fields: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
         pare = Pare.read(folder)
         pruned = {} if pare is None else {"transformer": load_student(folder, pare, dtype)}
-        pipeline = WanPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True, **pruned).to(
-            device
-        )
+        loaded = self.pipeline_class.from_pretrained(folder, dtype=dtype, local_files_only=True, **pruned)
+        pipeline = loaded.to(device)
         pipeline.set_progress_bar_config(disable=True)
         self.name, self.device, self.dtype = name, device, dtype
         self.pipeline: Any = pipeline
-        self._text_tokens = min(pipeline.tokenizer.model_max_length, MAX_TEXT_TOKENS)
+        self._text_tokens = self._count_text_tokens()
         self._shapes = _shapes(folder, self._text_tokens, pare)
-        _refuse_other_kinds(pipeline, self._shapes)
+        self._refuse_other_kinds()
         digest = digest_of(folder)
         self.calibration = Calibration.read(folder, digest)
         few = read_few_steps(folder, self._shapes)
@@ -101,7 +105,7 @@ class Wan:
 
     def noise_shape(self, grid: Grid) -> tuple[int, ...]:
         _, rows, columns = self._shapes.transformer.patch_size
-        channels = self._shapes.transformer.in_channels
+        channels = self._shapes.latent_channels
         return (1, channels, grid.num_frames, grid.height * rows, grid.width * columns)
 
     def pack(self, noise: Tensor) -> Tensor:
@@ -109,11 +113,9 @@ class Wan:
 
     def encode(self, prompt: str, guidance_scale: float | None) -> Condition:
         """(prompt_embeds (1, T, D),); the empty prompt is the uncond of a request without a negative one."""
-        prompt_embeds, _ = self.pipeline.encode_prompt(
-            prompt,
-            do_classifier_free_guidance=False,
-            max_sequence_length=self._text_tokens,
-            device=self.device,
+        # Of the pipelines' copies of this, WanPipeline's alone does without ftfy where there is none.
+        prompt_embeds = WanPipeline._get_t5_prompt_embeds(
+            self.pipeline, prompt, max_sequence_length=self._text_tokens, device=self.device
         )
         return Condition((prompt_embeds.to(self.pipeline.transformer.dtype),))
 
@@ -134,7 +136,7 @@ class Wan:
     def _describe(self, folder: Path, digest: str, few: FewSteps | None) -> CatalogEntry:
         settings = FolderSettings.read(folder)
         frames = FrameLimits(
-            multiple=self._shapes.autoencoder.temporal_factor,
+            multiple=self._frame_multiple,
             max_frames=settings.frames.max_frames or self._pixel_frames(_MAX_LATENT_FRAMES),
         )
         return CatalogEntry(
@@ -154,7 +156,8 @@ class Wan:
                 *(DROPS if self.depth_router is None else ROUTERS),
                 *((FEW_STEP,) if few else ()),
             ),
-            input_fields=_FIELDS,
+            input_fields=(*_FIELDS, *self.required_fields),
+            required_fields=self.required_fields,
             always_guided=True,
             solver=_solver(self.pipeline.scheduler.config),
             flow_shift=_flow_shift(self.pipeline.scheduler.config),
@@ -182,15 +185,45 @@ class Wan:
             guidance_scale=_GUIDANCE_SCALE,
         )
 
+    def _count_text_tokens(self) -> int:
+        return int(min(self.pipeline.tokenizer.model_max_length, MAX_TEXT_TOKENS))
+
+    @property
+    def _frame_multiple(self) -> int:
+        return self._shapes.autoencoder.temporal_factor
+
+    def _refuse_other_kinds(self) -> None:
+        for what, found in self._other_kinds().items():
+            if found:
+                raise ValueError(f"a {self.pipeline_class.__name__} with {what} is not supported")
+
+    def _other_kinds(self) -> dict[str, object]:
+        transformer = self._shapes.transformer
+        image = transformer.image_dim or transformer.added_kv_proj_dim
+        return {
+            **unfaithful(self.pipeline, self._shapes),
+            "image_dim or added_kv_proj_dim (image to video)": image,
+        }
+
     def _pixel_frames(self, latent_frames: int) -> int:
         return 1 + (latent_frames - 1) * self._shapes.autoencoder.temporal_factor
 
 
 def _shapes(folder: Path, text_tokens: int, pare: Pare | None) -> WanShapes:
     names = ("transformer", "text_encoder", "vae")
-    configs = [json.loads((folder / name / "config.json").read_text("utf-8")) for name in names]
-    left = None if pare is None else pare.shape
-    return WanShapes.from_configs(*configs, text_tokens=text_tokens, pare=left)
+    configs = [_config(folder / name) for name in names]
+    encoder = folder / "image_encoder"
+    return WanShapes.from_configs(
+        *configs,
+        text_tokens=text_tokens,
+        pare=None if pare is None else pare.shape,
+        image_encoder=_config(encoder) if encoder.is_dir() else None,
+    )
+
+
+def _config(component: Path) -> dict[str, Any]:
+    config: dict[str, Any] = json.loads((component / "config.json").read_text("utf-8"))
+    return config
 
 
 def _solver(config: Mapping[str, Any]) -> str:
@@ -206,20 +239,15 @@ def _flow_shift(config: Mapping[str, Any]) -> float:
     return float(config.get(name, 1.0))
 
 
-def _refuse_other_kinds(pipeline: Any, shapes: WanShapes) -> None:
-    """What WanPipeline also runs, or would run otherwise than its configs say."""
+def unfaithful(pipeline: Any, shapes: WanShapes) -> dict[str, object]:
+    """What the pipelines also run, or would run otherwise than their configs say."""
     config, vae = pipeline.config, pipeline.vae.config
     factors = (shapes.spatial_factor, shapes.autoencoder.temporal_factor)
-    refused = {
+    return {
         "a second transformer (Wan 2.2)": pipeline.transformer_2 is not None or config.boundary_ratio,
         "expand_timesteps (Wan 2.2)": config.expand_timesteps,
-        "image_dim or added_kv_proj_dim (image to video)": shapes.transformer.image_dim
-        or shapes.transformer.added_kv_proj_dim,
         "patches of more than one frame": shapes.transformer.patch_size[0] != 1,
         "scale factors that are not its scales'": factors
         != (vae.scale_factor_spatial, vae.scale_factor_temporal),
         "use_dynamic_shifting": pipeline.scheduler.config.get("use_dynamic_shifting"),
     }
-    for what, found in refused.items():
-        if found:
-            raise ValueError(f"a WanPipeline with {what} is not supported")

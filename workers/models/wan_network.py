@@ -28,9 +28,9 @@ _MODULATIONS = 6
 class WanNetwork:
     """Calls the blocks of a WanTransformer3DModel one by one, as its own forward does.
 
-    The stream's hidden is (video tokens,); fixed is (time embedding (R, D), its projection (R, 6, D), text
-    context (R, T, D)); shared are the rotary tables, cosines and sines (F, h, w, head_dim), which tell the
-    token grid as well.
+    The stream's hidden is (video tokens,); fixed is (time embedding (R, D), its projection (R, 6, D), context
+    (R, T, D): the image's, if there is one, and the text's); shared are the rotary tables, cosines and sines
+    (F, h, w, head_dim), which tell the token grid as well.
 
     Args:
         transformer: diffusers' WanTransformer3DModel, pruned or not; its per-sample Linears are replaced by
@@ -60,12 +60,22 @@ class WanNetwork:
         return self._layout
 
     def embed(self, batch: Batch, signal: bool = False) -> Stream:
-        """Rows before block 0. Condition: (prompt_embeds,); latents (R, C, F, h, w), float32 or narrower."""
-        net, (prompt_embeds,) = self._transformer, batch.condition
-        latents = batch.latents.to(self._dtype)
+        """Rows before block 0; latents (R, C, F, h, w), float32 or narrower.
+
+        Condition: (prompt_embeds,), of clips that start from an image (prompt_embeds, image_embeds (R, T, D),
+        image latents behind their mask (R, F, h, w, C)).
+        """
+        net, (prompt_embeds, *image) = self._transformer, batch.condition
+        latents, image_embeds = batch.latents.to(self._dtype), None
+        if image:
+            image_embeds, known = image
+            latents = torch.cat([latents, known.movedim(-1, 1)], dim=1)
         # A convolution picks its kernel by the batch size.
         tokens = torch.cat([self._embed_patches(row) for row in torch.split(latents, 1)])
-        time_embed, projection, context, _ = net.condition_embedder(batch.timestep, prompt_embeds)
+        time_embed, projection, text, shown = net.condition_embedder(
+            batch.timestep, prompt_embeds, image_embeds
+        )
+        context = text if shown is None else torch.cat([shown, text], dim=1)
         projection = projection.unflatten(1, (_MODULATIONS, -1))
         return Stream(
             hidden=(tokens,),
@@ -125,6 +135,7 @@ def _check_widths(shapes: WanShapes) -> None:
         "inner dimension": transformer.inner_dim,
         "ffn_dim": shapes.pare.ffn_dim if shapes.pare else transformer.ffn_dim,
         "half of freq_dim": transformer.freq_dim // 2,
+        "image_dim": transformer.image_dim or 0,
     }
     for name, width in widths.items():
         if width % _ROW_MULTIPLE:

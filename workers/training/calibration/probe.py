@@ -144,7 +144,7 @@ def _blank(model: Model, requests: Sequence[GenerationRequest]) -> Probe:
     assert given.num_inference_steps is not None, "resolve() fills the steps"
     grid = model.grid(given.width, given.height, given.num_frames)
     schedule = flow_schedule(model.scheduler_config, given.num_inference_steps, grid.num_tokens)
-    lanes = [conditions_of(model, request) for request in requests]
+    lanes = [conditions_of(model, request, grid) for request in requests]
     noise = torch.cat([_noise(model, grid, request) for request in requests])
     return Probe(
         network=model.network,
