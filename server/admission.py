@@ -9,7 +9,7 @@ import hashlib
 import json
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pydantic import JsonValue
 
@@ -23,12 +23,26 @@ from protocol.plan import SOFT_ALLOWANCE, Plan, make_plan
 from protocol.receipts import MFLOP_PER_TFLOP
 from protocol.records import JobKey, ModelLoad, NewJob, Submission
 from protocol.resolve import resolve
+from protocol.start_images import reference_to
 from server.auth import Caller
 from server.metrics import GatewayMetrics
 
 FLOP_PER_MFLOP = 10**6
 MAX_RETRY_AFTER_S = 120
 UNKNOWN_SPEED_RETRY_AFTER_S = 5
+
+
+@dataclass(frozen=True)
+class KeptImage:
+    """The image a request starts from, once it is stored: what refers to it, and the SHA-256 of its bytes."""
+
+    reference: str
+    sha256: str
+
+    @classmethod
+    def of(cls, path: str, data: bytes) -> KeptImage:
+        """Of what stands at `path` of the artifact store."""
+        return cls(reference_to(path), hashlib.sha256(data).hexdigest())
 
 
 @dataclass(frozen=True)
@@ -88,11 +102,14 @@ class Admission:
         caller: Caller,
         *,
         idempotency: tuple[str, str] | None = None,
+        image: KeptImage | None = None,
     ) -> Submission:
         """Put the request into the queue, or find the job that already stands for it.
 
         Args:
             idempotency: the route and the hashed Idempotency-Key.
+            image: what is kept of the request's own, if it has one: in Redis stands what refers to it, and
+                equal images make equal requests.
 
         Raises:
             InvalidRequest, Forbidden: the request can never be served like this.
@@ -100,6 +117,9 @@ class Admission:
             QueueFull, DeadlineInfeasibleNow: not now.
         """
         quote = await self.quote(request, caller)
+        if image is not None:
+            quote = replace(quote, request=_starting_from(image.reference, quote.request))
+            request = _starting_from(image.sha256, request)
         if not await self._jobqueue.stands(key, idempotency):
             await self._check_deadline(quote)
         submission = await self._jobqueue.submit(self._job(request, quote, key, idempotency))
@@ -185,6 +205,10 @@ def fingerprint(request: GenerationRequest) -> str:
     """SHA-256 of what was asked, before the model's defaults: the same for bodies that mean the same."""
     body = request.model_dump(mode="json", exclude_defaults=True)
     return hashlib.sha256(json.dumps(body, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+
+
+def _starting_from(image: str, request: GenerationRequest) -> GenerationRequest:
+    return request.model_copy(update={"input": request.input.model_copy(update={"image": image})})
 
 
 def outstanding_s(load: ModelLoad, entry: CatalogEntry) -> float | None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from starlette.requests import Request
 
 from protocol.errors import ErrorInfo
 from protocol.events import Artifact, Completed, Event, StillName, Variant, encode_event
@@ -113,10 +112,10 @@ class _CompletedAnswer(_Answer):
 
 
 class Presenter:
-    """Shows jobs to one request: knows by what address the caller reaches us, and signs links."""
+    """Shows jobs to one request: signs links under the `address` its caller reaches us by."""
 
-    def __init__(self, request: Request, public_url: str | None, signer: Signer) -> None:
-        self._base = (public_url or str(request.base_url)).rstrip("/")
+    def __init__(self, address: str, signer: Signer) -> None:
+        self._base = address
         self._signer = signer
 
     def status_url(self, key: JobKey) -> str:

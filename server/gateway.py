@@ -75,7 +75,11 @@ class Gateway:
         return self._signer
 
     async def presenter(self, request: Request) -> Presenter:
-        return Presenter(request, self.settings.public_url, await self.signer())
+        return Presenter(self.address(request), await self.signer())
+
+    def address(self, request: Request) -> str:
+        """By what callers reach us, without a slash at its end."""
+        return (self.settings.public_url or str(request.base_url)).rstrip("/")
 
     async def checks(self) -> dict[str, str]:
         """What readiness depends on, each `ok` or what is wrong."""

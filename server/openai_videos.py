@@ -41,8 +41,8 @@ _NUMBERS = (
 class VideoRequest(OpenAIRequest):
     """The body of `POST /v1/videos`, as JSON or as a form.
 
-    `seconds` goes to the nearest length the model can make; `num_frames` says it exactly. `input_reference`
-    is a file, or `{"image_url": ...}` with a data URL, for models that start from an image.
+    `seconds` goes to the nearest length the model can make; `num_frames` says it exactly. For models that
+    start from an image `input_reference` is a file, or `{"image_url": ...}` with a data URL or an artifact's.
     """
 
     NAMES: ClassVar[Mapping[str, str]] = {**OpenAIRequest.NAMES, "image": "input_reference"}
@@ -65,10 +65,8 @@ class VideoRequest(OpenAIRequest):
     def _by_its_content(cls, reference: Any) -> Any:
         if isinstance(reference, dict):
             if set(reference) != {"image_url"}:
-                raise ValueError('must be a file, or {"image_url": a data URL}')
-            reference = reference["image_url"]
-        if isinstance(reference, str) and reference.startswith("data:"):
-            return reference.partition(",")[2]
+                raise ValueError('must be a file, or {"image_url": a data URL or an artifact\'s URL}')
+            return reference["image_url"]
         return reference
 
     @model_validator(mode="after")

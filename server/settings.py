@@ -1,7 +1,7 @@
 """The gateway's settings: command line over environment over file over default.
 
 Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue` after another
-`__`; the file is YAML with the same names. Unknown keys in the file are refused.
+`__`, those of `images` likewise; the file is YAML with the same names. Unknown keys in the file are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from protocol.jobqueue.settings import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.start_images import ImageLimits
 from server.places import DATA_DIR
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
@@ -52,6 +53,8 @@ class ServerSettings(LayeredSettings):
     default_model: str | None = None
     """For requests in OpenAI's shape that name none; None: the only one that makes what is asked for."""
     max_body_bytes: Annotated[int, Field(ge=1024)] = 8 * 2**20
+    images: ImageLimits = ImageLimits()
+    """What is taken of images that requests start from. One in the body is within `max_body_bytes` too."""
     body_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     sync_wait_s: Annotated[float, Field(gt=0)] = 55.0
     heartbeat_s: Annotated[float, Field(gt=0)] = 15.0

@@ -18,7 +18,8 @@ from workers.board import Board, Lease, Report, Verdict
 class Order:
     """How a claimed job runs: its price, its plan, and what its prompts and one decode cost beside it.
 
-    `fps` is the model's, None if it makes no videos.
+    `text_tflops` are its image's as well, if it starts from one; `fps` is the model's, None if it makes no
+    videos.
     """
 
     price: Price

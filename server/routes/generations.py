@@ -14,8 +14,8 @@ from protocol.jobs import GenerationRequest
 from protocol.receipts import Receipt
 from protocol.records import JobKey, JobRecord
 from protocol.states import JobStatus
+from server import intake
 from server.answers import GenerationAnswer, GenerationPage, GenerationWithSteps
-from server.auth import Caller
 from server.body import read_model
 from server.openapi import body_of, parameters
 from server.params import (
@@ -54,7 +54,7 @@ def new_id() -> str:
 async def create(request: Request) -> Response:
     """Queue a job. Answers at once; follow `status_url` or `events_url`."""
     caller, idempotency = caller_of(request), idempotency_of(request)
-    return await _submit(request, caller, JobKey(caller.tenant, new_id()), idempotency)
+    return await _submit(request, JobKey(caller.tenant, new_id()), idempotency)
 
 
 @router.put(
@@ -65,8 +65,7 @@ async def create(request: Request) -> Response:
 )
 async def put(request: Request) -> Response:
     """Queue a job under an id of the caller's; sent twice it is one job."""
-    caller = caller_of(request)
-    return await _submit(request, caller, new_key(request, caller), None)
+    return await _submit(request, new_key(request, caller_of(request)), None)
 
 
 @router.get(
@@ -148,12 +147,9 @@ async def read_receipt(request: Request, record: JobRecord) -> Receipt:
     return await gateway_of(request).store.get_receipt(record.receipt_path)
 
 
-async def _submit(
-    request: Request, caller: Caller, key: JobKey, idempotency: tuple[str, str] | None
-) -> Response:
-    gateway = gateway_of(request)
-    body = await read_model(request, GenerationRequest, gateway.settings)
-    submission = await gateway.admission.submit(body, key, caller, idempotency=idempotency)
+async def _submit(request: Request, key: JobKey, idempotency: tuple[str, str] | None) -> Response:
+    body = await read_model(request, GenerationRequest, gateway_of(request).settings)
+    submission = await intake.submit(request, body, key, idempotency)
     record = await _find(request, submission.key)
     return await answer(request, record, 200 if record.status.ended else 202)
 

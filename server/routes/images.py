@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response
 from protocol.errors import Conflict, InvalidRequest, JobFailed, RheostatError, WaitTimedOut
 from protocol.events import Cancelled, Completed, Failed
 from protocol.records import JobKey, JobRecord
+from server import intake
 from server.body import read_model
 from server.gateway import Gateway
 from server.model_choice import choose_model
@@ -41,9 +42,7 @@ async def create_image(request: Request) -> Response:
     image = await read_model(request, ImageRequest, gateway.settings)
     native = to_native(image, (await choose_model(gateway, image.model, "image")).name)
     try:
-        submission = await gateway.admission.submit(
-            native, JobKey(caller.tenant, new_id()), caller, idempotency=idempotency
-        )
+        submission = await intake.submit(request, native, JobKey(caller.tenant, new_id()), idempotency)
     except InvalidRequest as error:
         raise image.renamed(error) from None
     if wants_async(request):

@@ -11,9 +11,10 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from protocol.catalog import CatalogEntry
-from protocol.errors import Conflict, InvalidRequest
+from protocol.errors import Conflict, RheostatError
 from protocol.records import JobKey, JobRecord
 from protocol.states import JobStatus
+from server import intake
 from server.body import read_json_or_form
 from server.forms import MULTIPART, URLENCODED
 from server.gateway import Gateway
@@ -62,8 +63,8 @@ async def create(request: Request) -> Response:
     native = to_native(video, await choose_model(gateway, video.model, "video"))
     key = JobKey(caller.tenant, f"video_{secrets.token_hex(12)}")
     try:
-        submission = await gateway.admission.submit(native, key, caller, idempotency=idempotency)
-    except InvalidRequest as error:
+        submission = await intake.submit(request, native, key, idempotency)
+    except RheostatError as error:
         raise video.renamed(error) from None
     return await _answer(request, await _find(request, submission.key))
 

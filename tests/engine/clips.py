@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import base64
 from typing import Any
 
 import numpy as np
 import torch
+from diffusers import WanPipeline
+from PIL import Image
 
+from protocol.start_images import to_png
 from workers.engine import Result
 
 
@@ -34,6 +38,47 @@ def reference(pipeline: Any, body: dict[str, Any], output_type: str = "latent") 
         **given,
         max_sequence_length=pipeline.tokenizer.model_max_length,
         generator=torch.Generator("cpu").manual_seed(body["input"]["seed"]),
+        output_type=output_type,
+    ).frames
+
+
+def picture(seed: int = 0, width: int = 56, height: int = 40) -> Image.Image:
+    """An image to start from, all noise."""
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+def spelled(image: Image.Image) -> str:
+    """The image as base64."""
+    return base64.b64encode(to_png(image)).decode()
+
+
+def image_clip(
+    model: str = "image", *, image: Image.Image | None = None, budget: float | None = None, **given: Any
+) -> dict[str, Any]:
+    """The same for a model that starts from an image."""
+    return clip(model, budget=budget, image=spelled(image or picture()), **given)
+
+
+@torch.no_grad()
+def image_reference(
+    pipeline: Any, body: dict[str, Any], image: Image.Image | None = None, output_type: str = "latent"
+) -> Any:
+    """What WanImageToVideoPipeline makes of the same input.
+
+    Prompts are encoded by WanPipeline, whose code is the same: this pipeline's needs ftfy.
+    """
+
+    def embeds(prompt: str) -> Any:
+        return WanPipeline._get_t5_prompt_embeds(pipeline, prompt, max_sequence_length=512)
+
+    given = {**body["input"]}
+    seed = given.pop("seed")
+    return pipeline(
+        **{**given, "image": image or picture(), "prompt": None, "negative_prompt": None},
+        prompt_embeds=embeds(given["prompt"]),
+        negative_prompt_embeds=embeds(given.get("negative_prompt") or ""),
+        generator=torch.Generator("cpu").manual_seed(seed),
         output_type=output_type,
     ).frames
 

@@ -51,6 +51,15 @@ FLUX_DEV = FluxShapes.from_configs(
 WAN_1_3B_TRANSFORMER = {"num_attention_heads": 12, "ffn_dim": 8960, "num_layers": 30}
 WAN_1_3B = WanShapes.from_configs(WAN_1_3B_TRANSFORMER, XXL, {})
 WAN_14B = WanShapes.from_configs({}, XXL, {})
+VIT_H = {
+    "hidden_size": 1280,
+    "intermediate_size": 5120,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 16,
+    "patch_size": 14,
+}
+WAN_14B_IMAGE_TRANSFORMER = {"in_channels": 36, "image_dim": 1280, "added_kv_proj_dim": 5120}
+WAN_14B_IMAGE = WanShapes.from_configs(WAN_14B_IMAGE_TRANSFORMER, XXL, {}, image_encoder=VIT_H)
 
 FLUX_FIELDS = (
     "prompt",
@@ -112,6 +121,18 @@ def wan_entry(**changes: Any) -> CatalogEntry:
         "solver": "unipc",
     }
     return flux_entry(**{**fields, **changes})
+
+
+def wan_image_entry(**changes: Any) -> CatalogEntry:
+    """Wan 2.1 14B, image to video."""
+    fields: dict[str, Any] = {
+        "name": "wan-14b-i2v",
+        "shapes": WAN_14B_IMAGE,
+        "always_guided": True,
+        "input_fields": (*FLUX_FIELDS, "num_frames", "image"),
+        "required_fields": ("image",),
+    }
+    return wan_entry(**{**fields, **changes})
 
 
 def request(entry: CatalogEntry, *, compute_budget: Any = None, **given: Any) -> GenerationRequest:

@@ -56,6 +56,23 @@ async def test_the_receipt_comes_back_whole(root: str) -> None:
     assert await store.get_receipt(path) == RECEIPT
 
 
+async def test_what_came_with_a_job_can_be_taken_back(root: str) -> None:
+    """Two who bring the same to one job do not share a file, so one may take its own away."""
+    store = ArtifactStore(root)
+    mine, theirs = [await store.put_given(KEY, b"picture", "image/png") for _ in range(2)]
+    digest = hashlib.sha256(b"picture").hexdigest()
+    for path in (mine, theirs):
+        assert path.startswith("public/job-1/given/")
+        assert path.endswith(f"-{digest}.png")
+    await store.discard(mine)
+    with pytest.raises(Gone):
+        await store.get(mine)
+    assert await store.get(theirs) == b"picture"
+    await store.delete_prefix(KEY)
+    with pytest.raises(Gone):
+        await store.get(theirs)
+
+
 async def test_a_job_goes_by_its_prefix(root: str) -> None:
     store = ArtifactStore(root)
     mine = await store.put(KEY, 1, 0, b"a", "image/png", 1)

@@ -5,12 +5,27 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan
-from transformers import CLIPTextConfig, CLIPTextModel, T5Config, T5EncoderModel, UMT5Config, UMT5EncoderModel
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    CLIPVisionConfig,
+    CLIPVisionModel,
+    T5Config,
+    T5EncoderModel,
+    UMT5Config,
+    UMT5EncoderModel,
+)
 
 from protocol.cost import decode_cost, encode_cost, text_cost
-from protocol.cost.autoencoder import decode_image_cost, decode_video_cost, encode_image_cost
-from protocol.cost.text import clip_cost, t5_cost
-from protocol.shapes import AutoencoderShape, ClipTextShape, T5Shape, WanAutoencoderShape
+from protocol.cost.autoencoder import (
+    decode_image_cost,
+    decode_video_cost,
+    encode_image_cost,
+    encode_video_cost,
+)
+from protocol.cost.text import clip_cost, clip_image_cost, t5_cost
+from protocol.encoder_shapes import ClipImageShape, ClipTextShape, T5Shape
+from protocol.shapes import AutoencoderShape, WanAutoencoderShape
 from tests.protocol.counting import count_flop, on_meta
 from tests.protocol.entries import FLUX_DEV, FLUX_DEV_VAE, TINY_FLUX, WAN_1_3B
 
@@ -33,6 +48,18 @@ def test_clip(tokens: int) -> None:
     assert clip_cost(ClipTextShape.from_config(config.to_dict(), tokens=tokens)) == count_flop(
         lambda: model(ids)
     )
+
+
+@pytest.mark.parametrize(("image_size", "patch_size", "tokens"), [(32, 8, 17), (30, 8, 10), (28, 14, 5)])
+def test_clip_s_vision(image_size: int, patch_size: int, tokens: int) -> None:
+    """A side of 30 holds three whole patches of 8."""
+    given = {**CLIP, "image_size": image_size, "patch_size": patch_size}
+    config = CLIPVisionConfig(**{key: value for key, value in given.items() if key != "vocab_size"})
+    model, pixels = CLIPVisionModel(config), torch.zeros(1, 3, image_size, image_size)
+    shape = ClipImageShape.from_config(config.to_dict())
+
+    assert shape.tokens == tokens
+    assert clip_image_cost(shape) == count_flop(lambda: model(pixels))
 
 
 @pytest.mark.parametrize("feed_forward", ["relu", "gated-gelu"])
@@ -111,6 +138,26 @@ def test_video_autoencoder(changes: dict[str, Any], latents: tuple[int, int, int
     shape = WanAutoencoderShape.from_config(model.config)
 
     assert decode_video_cost(shape, latents) == count_flop(lambda: model.decode(torch.zeros(1, 8, *latents)))
+
+
+@pytest.mark.parametrize(
+    ("changes", "num_frames"),
+    [
+        ({}, 1),
+        ({}, 9),
+        ({"dim_mult": [1, 2, 2], "temperal_downsample": [True, False], "num_res_blocks": 2}, 9),
+        ({"dim_mult": [1, 2, 2], "temperal_downsample": [True, True]}, 5),
+    ],
+)
+def test_video_autoencoder_encodes(changes: dict[str, Any], num_frames: int) -> None:
+    model = AutoencoderKLWan(
+        **{"base_dim": 16, "z_dim": 8, "dim_mult": [1, 2, 4, 4], "num_res_blocks": 1, **changes}
+    )
+    shape, pixels = WanAutoencoderShape.from_config(model.config), torch.zeros(1, 3, num_frames, 16, 24)
+
+    cost = encode_video_cost(shape, width=24, height=16, num_frames=num_frames)
+
+    assert cost == count_flop(lambda: model.encode(pixels))
 
 
 def test_wan_s_own_decoder_at_480p() -> None:

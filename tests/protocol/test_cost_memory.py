@@ -24,10 +24,13 @@ from tests.protocol.entries import (
     WAN_1_3B,
     WAN_1_3B_TRANSFORMER,
     WAN_14B,
+    WAN_14B_IMAGE,
+    WAN_14B_IMAGE_TRANSFORMER,
     flux_dev_entry,
     flux_entry,
     request,
     wan_entry,
+    wan_image_entry,
 )
 from tests.protocol.test_cost_flux import forward as flux_forward
 from tests.protocol.test_cost_wan import forward as wan_forward
@@ -130,6 +133,35 @@ def test_video_decode(dtype: str, config: dict[str, Any], frames: int) -> None:
     decode = decode_bytes(shapes, dtype, 52 * shape.spatial_factor, 30 * shape.spatial_factor, num_frames)
 
     assert LOW <= decode / measured <= HIGH
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.filterwarnings("ignore:Mismatch dtype:UserWarning")
+def test_wan_activations_beside_an_image(dtype: str) -> None:
+    """257 tokens of it and 512 of text; the clip's known latents are there from the start."""
+    with building(dtype):
+        model = WanTransformer3DModel(**{**WAN_14B_IMAGE_TRANSFORMER, "num_layers": 2})
+        image = torch.zeros(1, 257, 1280)
+        measured = peak_bytes(wan_forward(model, (5, 60, 104), 512, image))
+
+    memory = memory_of(wan_image_entry(dtype=dtype), num_frames=17, image="aGk=", guidance_scale=1.0)
+
+    assert LOW <= (memory.activations + memory.prompt) / measured <= HIGH
+    alone = memory_of(wan_entry(shapes=WAN_14B, dtype=dtype), num_frames=17)
+    itemsize = 4 if dtype == "float32" else 2
+    known = 20 * 5 * 60 * 104 + 257 * 1280
+    assert memory.prompt - alone.prompt == itemsize * (known + 257 * 5120)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("frames", [1, 2, 21])
+def test_encoding_a_clip_takes_less_than_decoding_it(dtype: str, frames: int) -> None:
+    num_frames = 4 * frames - 3
+    with building(dtype):
+        model = AutoencoderKLWan()
+        measured = peak_bytes(lambda: model.encode(torch.zeros(1, 3, num_frames, 240, 416)))
+
+    assert measured <= decode_bytes(WAN_14B_IMAGE, dtype, 416, 240, num_frames)
 
 
 def decoding(model: Any, *latents: int) -> Callable[[], object]:

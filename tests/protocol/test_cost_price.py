@@ -2,9 +2,19 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.cost import decode_cost, denoiser_cost, evaluations, price, text_cost
+from protocol.cost import decode_cost, denoiser_cost, encode_cost, evaluations, price, text_cost
+from protocol.cost.text import clip_image_cost
 from protocol.jobs import GenerationRequest
-from tests.protocol.entries import TINY_FLUX, WAN_1_3B, flux_dev_entry, flux_entry, request, wan_entry
+from protocol.shapes import WanShapes
+from tests.protocol.entries import (
+    TINY_FLUX,
+    WAN_1_3B,
+    flux_dev_entry,
+    flux_entry,
+    request,
+    wan_entry,
+    wan_image_entry,
+)
 
 EVALUATION = denoiser_cost(TINY_FLUX, width=64, height=64).evaluation
 TEXT = text_cost(TINY_FLUX)
@@ -69,6 +79,20 @@ def test_video_is_priced_by_its_frames() -> None:
     assert cost.other_flop == 2 * text_cost(WAN_1_3B) + decode_cost(
         WAN_1_3B, width=832, height=480, num_frames=81
     )
+
+
+def test_an_image_to_start_from_is_encoded_once_a_job() -> None:
+    entry = wan_image_entry()
+    shapes = entry.shapes
+    assert isinstance(shapes, WanShapes)
+    assert shapes.image_encoder is not None
+    size = {"width": 832, "height": 480, "num_frames": 81}
+
+    cost = price(entry, request(entry, n=3, image="aGk="))
+
+    image = clip_image_cost(shapes.image_encoder) + encode_cost(shapes, **size)
+    assert cost.other_flop == 2 * text_cost(shapes) + image + 3 * decode_cost(shapes, **size)
+    assert cost.per_step_flop == (2 * denoiser_cost(shapes, **size).evaluation,) * 50
 
 
 def test_price_knows_nothing_of_budgets() -> None:

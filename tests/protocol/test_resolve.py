@@ -8,7 +8,7 @@ from protocol.catalog import FrameLimits
 from protocol.errors import InvalidRequest
 from protocol.jobs import MAX_SEED, GenerationRequest
 from protocol.resolve import draw_seed, lanes, resolve, seeds
-from tests.protocol.entries import flux_dev_entry, flux_entry, request, wan_entry
+from tests.protocol.entries import flux_dev_entry, flux_entry, request, wan_entry, wan_image_entry
 
 
 def refused(
@@ -161,6 +161,15 @@ def test_legal_frame_counts() -> None:
     for count in limits.legal:
         assert request(wan_entry(frames=limits), num_frames=count).input.num_frames == count
     assert request(wan_entry()).input.num_frames == 81
+
+
+def test_what_a_model_needs_is_asked_for_by_name() -> None:
+    entry = wan_image_entry()
+    with pytest.raises(InvalidRequest) as caught:
+        request(entry)
+
+    assert (caught.value.param, caught.value.code) == ("input.image", "missing_field")
+    assert request(entry, image="aGk=").input.image == "aGk="
 
 
 def test_an_always_guided_model_needs_no_negative_prompt() -> None:

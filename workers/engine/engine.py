@@ -126,8 +126,7 @@ class Engine:
             request: as the caller wrote it, or resolved.
             plan: what the budget was turned into elsewhere; else made here.
             key: the job's id; else one is made.
-            image: what the request starts from, fetched already; else its own `image` is read, which then is
-                base64 or a data URL.
+            image: what it starts from, if that is fetched already; else its own, base64 or a data URL.
 
         Raises:
             RheostatError: unknown model, impossible input, budget too small, or larger than all memory.

@@ -21,6 +21,9 @@ _PER_SAMPLE_LINEARS = tuple(
     f"condition_embedder.{name}" for name in ("time_embedder.linear_1", "time_embedder.linear_2", "time_proj")
 )
 """Their input has one row a sample."""
+_SLICED_CONTEXT_LINEARS = ("to_k", "to_v", "add_k_proj", "add_v_proj")
+"""With an image, each is fed a part of the context. That of one sample lies in one piece, those of several do
+not, and torch then adds a Linear's bias after rounding."""
 _MODULATIONS = 6
 """Shift, scale and gate of self-attention, then of the feed-forward."""
 
@@ -43,7 +46,8 @@ class WanNetwork:
 
     def __init__(self, transformer: Any, shapes: WanShapes) -> None:
         _check_widths(shapes)
-        isolate_rows(transformer, {*_PER_SAMPLE_LINEARS, *mixing_linears(transformer)})
+        rowwise = (*_PER_SAMPLE_LINEARS, *_sliced_linears(shapes))
+        isolate_rows(transformer, {*rowwise, *mixing_linears(transformer)})
         self._transformer = transformer
         self._dtype: torch.dtype = transformer.dtype
         self._patch: tuple[int, int, int] = shapes.transformer.patch_size
@@ -123,6 +127,11 @@ class WanNetwork:
         cells = [count * patch for count, patch in zip(axes, self._patch, strict=True)]
         tables = self._transformer.rope(torch.empty(1, 0, *cells))
         return tuple(table[0, :, 0].unflatten(0, axes) for table in tables)
+
+
+def _sliced_linears(shapes: WanShapes) -> list[str]:
+    blocks = range(shapes.num_blocks if shapes.transformer.image_context_tokens else 0)
+    return [f"blocks.{index}.attn2.{name}" for index in blocks for name in _SLICED_CONTEXT_LINEARS]
 
 
 def _check_widths(shapes: WanShapes) -> None:
