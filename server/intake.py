@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from starlette.requests import Request
 
-from protocol.errors import Gone, InvalidRequest, NotFound, RheostatError, Unauthorized
+from protocol.errors import Gone, InvalidRequest, NotFound, RheostatError, Unauthorized, Unavailable
 from protocol.jobs import GenerationRequest
 from protocol.records import JobKey, Submission
 from protocol.start_images import MEDIA_TYPE, PARAM, ImageLimits, inline_bytes, read_image, to_png
@@ -42,8 +42,9 @@ async def submit(
         submission = await gateway.admission.submit(
             native, key, caller, idempotency=idempotency, image=KeptImage.of(path, png)
         )
-    except RheostatError:
-        await gateway.store.discard(path)
+    except RheostatError as error:
+        if type(error) is not Unavailable:  # then the job may have been taken all the same
+            await gateway.store.discard(path)
         raise
     if submission.outcome != "ok":
         await gateway.store.discard(path)

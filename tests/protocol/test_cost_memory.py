@@ -154,7 +154,7 @@ def test_wan_activations_beside_an_image(dtype: str) -> None:
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("frames", [1, 2, 21])
+@pytest.mark.parametrize("frames", [1, 2, 7])
 def test_encoding_a_clip_takes_less_than_decoding_it(dtype: str, frames: int) -> None:
     num_frames = 4 * frames - 3
     with building(dtype):

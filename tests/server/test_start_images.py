@@ -130,6 +130,16 @@ async def test_a_job_that_is_not_taken_leaves_no_file(serve: Gateways, root: Pat
     assert len(files(root)) == 1
 
 
+async def test_a_job_that_may_have_been_taken_keeps_its_file(serve: Gateways, root: Path) -> None:
+    """Valkey has no replica to wait for: the write is there, and the answer is that this is not sure."""
+    queue = {"durability": "replica", "durability_timeout_ms": 50}
+    async with httpx.AsyncClient(base_url=await serve(queue=queue)) as http:
+        answer = await http.put("/v1/generations/one", json=native(spelled(picture())))
+        assert answer.status_code == 503
+        assert (await http.get("/v1/generations/one")).json()["status"] == "queued"
+    assert len(files(root)) == 1
+
+
 async def test_an_artifact_of_ours_is_an_image(http: httpx.AsyncClient, hire: Hire, root: Path) -> None:
     """A picture that another model made, by its signed link and by its bare one."""
     await hire()
