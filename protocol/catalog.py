@@ -57,12 +57,13 @@ class FewSteps(_Frozen):
     """The student of few steps that a checkpoint carries, for requests of one lane.
 
     It runs `num_inference_steps` steps of `solver` on the checkpoint's own grid of so many, never more or
-    fewer. `shapes` are the checkpoint's, with what is pruned in the student.
+    fewer. `shapes` are the checkpoint's, with what is pruned in the student; `routed` if it has a router.
     """
 
     num_inference_steps: PositiveInt
     solver: str
     shapes: ModelShapes
+    routed: bool = False
 
 
 class CatalogEntry(_Frozen):

@@ -6,8 +6,9 @@ next point below it; a method whose points differ in one number only is set betw
 a budget below 1 buys fewer solver steps, or the named method under its defaults.
 
 A PARE student is charged against the unpruned model: its own run of K_max blocks an evaluation is what it is
-granted at budget 1, and all its blocks run where the methods leave out `pare`. A student of few steps has one
-run, at one cost: it competes where that is paid.
+granted at budget 1, and all its blocks run where the methods leave out `pare`.
+
+A student of few steps has one run, at one cost: it competes where that is paid.
 """
 
 from __future__ import annotations
@@ -27,15 +28,13 @@ from protocol.jobs import GenerationRequest
 from protocol.methods import DROPS, FEW_STEP, VARIANTS
 from protocol.receipts import FLOP_PER_MFLOP
 from protocol.resolve import lanes
-from protocol.students import student_run
-from protocol.wanted import Costs, Wanted
+from protocol.students import better, student_of
+from protocol.wanted import Costs, Draft, Wanted
 
 SOFT_ALLOWANCE = 0.1
 """A soft run may end this share of full compute above its grant, when its method sees risk."""
 _SLACK = 1e-9
 """Keeps 0.35 * 20 from flooring to 6."""
-_LEAST_FOR_A_CACHE = 5
-"""Evaluations; with fewer, forecasts have too little to stand on."""
 
 
 class Plan(BaseModel):
@@ -107,21 +106,26 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
     wanted = _wanted(request, entry, cost, ceiling if share is None else share)
     methods = allowed_methods(entry, request.compute_budget.methods)
     others = tuple(name for name in methods if name not in VARIANTS)
-    student = student_plan(request, entry) if FEW_STEP in methods else None
-    paid = student is not None and student.granted_flop <= wanted.flop
-    least = wanted.costs.least(wanted.unabridged, others)
+    student, least = student_of(request.input, wanted, methods), wanted.costs.least(wanted.unabridged, others)
+    own = None
     if wanted.flop >= least:
-        own = _own_plan(wanted, others)
-        return student if student and paid and _strays_less(student, own, wanted.affordable) else own
-    if student is None or not paid:
-        cheapest = min(least, student.granted_flop) if student else least
-        raise _too_small(cheapest / wanted.full_flop, cost.full_flop)
-    return student
+        own = wanted.unabridged_draft(others) or best_draft(wanted, others)
+    draft = better(own, student.draft if student else None, wanted.affordable)
+    if draft is None:
+        least = min(least, student.least) if student else least
+        raise _too_small(least / wanted.full_flop, cost.full_flop)
+    return _plan(draft, wanted)
 
 
-def _own_plan(wanted: Wanted, methods: Sequence[str]) -> Plan:
-    """The best on the checkpoint's own weights."""
-    draft = wanted.unabridged_draft(methods) or best_draft(wanted, methods)
+def student_plan(request: GenerationRequest, entry: CatalogEntry) -> Plan | None:
+    """The run of the student of few steps; None: there is none that saves this resolved request anything."""
+    wanted = _wanted(request, entry, price(entry, request), 1.0)
+    student = student_of(request.input, wanted, (FEW_STEP,))
+    draft = student.draft if student else None
+    return None if draft is None else _plan(draft, wanted)
+
+
+def _plan(draft: Draft, wanted: Wanted) -> Plan:
     return Plan(
         methods=draft.methods,
         num_inference_steps=draft.steps,
@@ -135,32 +139,6 @@ def _own_plan(wanted: Wanted, methods: Sequence[str]) -> Plan:
         calibration=draft.calibration,
         expected_distance=draft.distance,
     )
-
-
-def student_plan(request: GenerationRequest, entry: CatalogEntry) -> Plan | None:
-    """The one run of the student of few steps; None where there is none for this resolved request."""
-    run = student_run(request, entry)
-    if run is None:
-        return None
-    return Plan(
-        methods=(FEW_STEP,),
-        num_inference_steps=run.few.num_inference_steps,
-        solver=run.few.solver,
-        granted_flop=run.flop,
-        full_flop=sum(price(entry, request).per_step_flop),
-        mode=request.compute_budget.mode,
-        calibration=entry.calibration if run.distance is not None else None,
-        expected_distance=run.distance,
-    )
-
-
-def _strays_less(student: Plan, own: Plan, affordable: int) -> bool:
-    """By the calibration; without one a student is taken where so few evaluations are no cache's business."""
-    if not own.methods:
-        return False
-    if student.expected_distance is not None:
-        return own.expected_distance is None or student.expected_distance < own.expected_distance
-    return own.expected_distance is None and affordable < _LEAST_FOR_A_CACHE
 
 
 def allowed_methods(entry: CatalogEntry, named: Sequence[str] | None) -> tuple[str, ...]:

@@ -13,13 +13,14 @@ import pytest
 import torch
 
 from protocol.errors import InvalidRequest
-from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
+from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP, Action
 from tests.engine.clips import clip, same
-from tests.engine.students import PRUNED, STEPS, write_few
+from tests.engine.students import STEPS, write_few
 from tests.engine.test_receipts import counted_run
 from tests.engine.test_wan_isolation import finish
+from tests.plugins.pare import build_student
 from workers.engine import Engine, NotIsolated, self_test
 from workers.models import load
 from workers.models.folder import digest_of
@@ -75,17 +76,45 @@ def test_its_receipt_is_torchs_count(model: Any) -> None:
     ] * STEPS
 
 
-def test_a_pruned_student_costs_what_is_left_of_it(wan_root: Path, tmp_path: Path) -> None:
-    folder = write_few(Path(shutil.copytree(wan_root / "unipc", tmp_path / "unipc")), PRUNED)
-    model = load(folder, dtype="float32")
-    engine = Engine(model)
+@pytest.fixture(scope="module")
+def pruned(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A PARE student of six blocks with a router, and its own student of few steps."""
+    return load(write_few(build_student(tmp_path_factory.mktemp("pruned") / "unipc")), dtype="float32")
+
+
+def test_a_pruned_student_costs_what_is_left_of_it(pruned: Any) -> None:
+    engine = Engine(pruned)
     engine.add(few_clip())
     result, _, total = counted_run(engine)
     receipt = result.receipt
-    assert model.catalog.few_steps.shapes.pare == PRUNED.shape
-    assert model.catalog.shapes.pare is None
+    assert pruned.catalog.few_steps.shapes == pruned.catalog.shapes
     assert (receipt.tflops + receipt.other_tflops) * FLOP_PER_TFLOP == pytest.approx(total, rel=1e-9)
     assert 0.25 < receipt.spent == receipt.granted < 0.5
+
+
+def test_a_routed_student_of_few_steps(pruned: Any) -> None:
+    """Where all its blocks are not paid its router leaves some out, also beside a row that runs them all.
+
+    The router's own products, 575,488 FLOP here, are nobody's to pay.
+    """
+    whole = few_clip(seed=1)
+    routed = {**few_clip(seed=2), "compute_budget": {"fraction": 0.24, "methods": ["pare", FEW_STEP]}}
+    alone = [Engine(pruned).run([body])[0] for body in (whole, routed)]
+    together = Engine(pruned).run([routed, whole, clip(seed=3, guidance_scale=1.0, num_inference_steps=4)])
+    assert same(together[0], alone[1])
+    assert same(together[1], alone[0])
+    engine = Engine(pruned)
+    engine.add(routed)
+    result, _, total = counted_run(engine)
+    receipt, plan = result.receipt, result.samples[0].receipt.plan
+    assert (receipt.tflops + receipt.other_tflops) * FLOP_PER_TFLOP == pytest.approx(
+        total - 575_488, rel=1e-9
+    )
+    assert receipt.spent == receipt.granted <= 0.24
+    assert (plan.methods, plan.num_inference_steps) == (("pare", FEW_STEP), STEPS)
+    lines = result.samples[0].receipt.steps
+    assert [line.blocks_run for line in lines] == list(plan.depths)
+    assert {line.action for line in lines} == {Action.ROUTED}
 
 
 @contextmanager
@@ -131,13 +160,13 @@ def test_the_catalog_offers_it_only_where_it_is(
 ) -> None:
     few = model.catalog.few_steps
     assert (few.num_inference_steps, few.solver, few.shapes) == (STEPS, "euler", model.catalog.shapes)
-    assert model.catalog.methods == (*FEWER_STEPS, *CACHES, FEW_STEP)
+    assert model.catalog.methods == (*FEWER_STEPS, *CACHES, *DROPS, FEW_STEP)
     plain = load_wan("unipc", "float32")
     assert (plain.catalog.few_steps, dict(plain.variants)) == (None, {})
     with pytest.raises(InvalidRequest) as caught:
         Engine(plain).add(few_clip())
     assert caught.value.param == "compute_budget.methods"
-    assert caught.value.details["allowed"] == [*FEWER_STEPS, *CACHES]
+    assert caught.value.details["allowed"] == [*FEWER_STEPS, *CACHES, *DROPS]
 
 
 def test_a_plan_for_weights_that_are_not_here_is_refused(load_wan: Callable[..., Any]) -> None:

@@ -13,7 +13,16 @@ from protocol.errors import BudgetTooSmall
 from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
 from protocol.plan import Plan, make_plan
 from protocol.shapes import PareShape
-from tests.protocol.entries import TINY_FLUX, WAN_1_3B, flux_entry, request, wan_entry
+from tests.protocol.entries import (
+    PARE,
+    TINY_FLUX,
+    WAN_1_3B,
+    WAN_TINY,
+    flux_entry,
+    request,
+    student_entry,
+    wan_entry,
+)
 
 METHODS = (*FEWER_STEPS, *CACHES, FEW_STEP)
 FEW = FewSteps(num_inference_steps=4, solver="euler", shapes=TINY_FLUX)
@@ -147,3 +156,52 @@ def test_an_entry_without_a_student_is_written_as_before() -> None:
     """So that gateways that do not know of students read it."""
     assert "few_steps" not in flux_entry().model_dump_json()
     assert CatalogEntry.model_validate_json(entry().model_dump_json()) == entry()
+
+
+PRUNED = FewSteps(
+    num_inference_steps=4, solver="euler", shapes=WAN_TINY.model_copy(update={"pare": PARE}), routed=True
+)
+ROUTED = ("pare", FEW_STEP)
+
+
+def pare_entry(*points: CalibrationPoint) -> CatalogEntry:
+    methods = (*FEWER_STEPS, *CACHES, "pare", FEW_STEP)
+    return student_entry(methods=methods, few_steps=PRUNED, points=points, calibration="c1")
+
+
+def pare_plan(budget: Any, *points: CalibrationPoint) -> Plan:
+    return plan(pare_entry(*points), budget, guidance_scale=1.0)
+
+
+def test_a_pruned_student_runs_all_its_blocks_where_they_are_paid() -> None:
+    """Its four evaluations cost less than three whole ones of 28."""
+    row = own_cost(PRUNED.shapes, width=32, height=32, num_frames=9)
+    share = 4 * row.evaluation / pare_plan(1.0).full_flop
+    made = pare_plan({"fraction": share + 1e-6, "methods": ROUTED})
+    assert (made.methods, made.depths, made.granted_flop) == ((FEW_STEP,), (), 4 * row.evaluation)
+    assert 2 / 28 < share < 3 / 28
+
+
+def test_below_that_its_router_leaves_blocks_out() -> None:
+    """A depth an evaluation, the noisier the deeper, no more than is paid; without `pare` it is refused."""
+    row = own_cost(PRUNED.shapes, width=32, height=32, num_frames=9)
+    full = pare_plan(1.0).full_flop
+    fraction = 3 * row.evaluation / full
+    made = pare_plan({"fraction": fraction, "methods": ROUTED})
+    assert (made.methods, made.variant, made.num_inference_steps) == (ROUTED, FEW_STEP, 4)
+    assert len(made.depths) == made.evaluations == 4
+    assert list(made.depths) == sorted(made.depths, reverse=True)
+    assert made.granted_flop == sum(map(row.of_depth, made.depths)) <= 3 * row.evaluation
+    with pytest.raises(BudgetTooSmall) as caught:
+        pare_plan({"fraction": fraction, **ALONE})
+    assert caught.value.details["min_fraction"] == pytest.approx(4 * row.evaluation / full, abs=1e-4)
+
+
+def test_a_stack_measured_as_one_is_taken_at_its_depths() -> None:
+    """Of both measured the one that strays less, if it is paid; and only where all its parts are allowed."""
+    whole = point(FEW_STEP, 3, 0.04)
+    stack = point("pare+few-step", 2, 0.03, depths=(8, 7, 6, 5))
+    made = pare_plan({"fraction": 0.15, "methods": ROUTED}, whole, stack)
+    assert (made.methods, made.depths) == (ROUTED, (8, 7, 6, 5))
+    assert (made.expected_distance, made.calibration) == (0.03, "c1")
+    assert pare_plan({"fraction": 0.15, **ALONE}, whole, stack).methods == (FEW_STEP,)

@@ -17,7 +17,10 @@ def stacks_of(model: Model) -> Callable[[Plan], Stack]:
     own weights.
     """
     own = Methods(model.network.layout, model.calibration, model.depth_router)
-    others = {name: Methods(variant.network.layout) for name, variant in model.variants.items()}
+    others = {
+        name: Methods(variant.network.layout, learned=variant.depth_router)
+        for name, variant in model.variants.items()
+    }
 
     def build(plan: Plan) -> Stack:
         return (own if plan.variant is None else others[plan.variant]).stack(plan)

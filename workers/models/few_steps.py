@@ -49,6 +49,8 @@ class FewStepsSettings(BaseModel):
         evaluations(found.solver, found.num_inference_steps)  # raises where the solver is not known
         return found
 
-    def described(self, shapes: ModelShapes) -> FewSteps:
-        """As a catalog has it; `shapes` with what is pruned in the student."""
-        return FewSteps(num_inference_steps=self.num_inference_steps, solver=self.solver, shapes=shapes)
+    def described(self, shapes: ModelShapes, *, routed: bool = False) -> FewSteps:
+        """As a catalog has it; `shapes` with what is pruned in the student, `routed` if it has a router."""
+        return FewSteps(
+            num_inference_steps=self.num_inference_steps, solver=self.solver, shapes=shapes, routed=routed
+        )

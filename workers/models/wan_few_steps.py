@@ -30,8 +30,8 @@ def read_few_steps(folder: Path, shapes: WanShapes) -> FewSteps | None:
     if WanTransformerShape.from_config(config) != shapes.transformer:
         raise ValueError(f"{place} is not shaped as the transformer beside it")
     pare = Pare.read(folder, FEW_STEPS_FOLDER)
-    left = None if pare is None else pare.shape
-    return told.described(shapes.model_copy(update={"pare": left}))
+    left, routed = (None, False) if pare is None else (pare.shape, pare.router is not None)
+    return told.described(shapes.model_copy(update={"pare": left}), routed=routed)
 
 
 def load_few_steps(folder: Path, few: FewSteps, device: torch.device, dtype: torch.dtype) -> Variant:
