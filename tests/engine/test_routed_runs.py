@@ -225,7 +225,7 @@ def test_an_anchor_knows_which_blocks_made_it(load_student: Callable[..., Any]) 
     plan = plan_of(model, asked)
     engine.add(asked, plan=plan)
     engine.step()
-    (flight,) = engine._flying
+    (flight,) = engine._flights.flying(model.name)
     mask = flight.state.anchors[-1].mask
     assert mask is not None
     assert sum(mask) == plan.depths[0]
