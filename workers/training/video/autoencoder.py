@@ -18,6 +18,8 @@ from workers.training.video.architecture import LATENT_CHANNELS, build_autoencod
 from workers.training.video.settings import WanAutoencoderSettings
 
 _QUIET = -4.0  # logarithm of the variance
+_OF_AN_OBJECT = 0.1
+"""Distance from the background, of the range from -1 to 1."""
 _LONGEST_GRADIENT = 2.0
 """Times the length remembered. Without this limit the training collapses within 800 steps."""
 
@@ -34,6 +36,7 @@ class WanAutoencoderTrainee(ScheduledTrainee):
         self.settings, self.seed, self.rank, self.ranks = settings, seed, rank, ranks
         self.num_steps = settings.num_steps
         self.network = build_autoencoder()
+        start_as_image_model(self.network)
         # Latents start with little noise: with as much as an untrained encoder asks for, nothing passes.
         nn.init.constant_(self.network.quant_conv.bias[LATENT_CHANNELS:], _QUIET)
         self.optimiser = torch.optim.AdamW(
@@ -74,10 +77,41 @@ class WanAutoencoderTrainee(ScheduledTrainee):
         posterior = self.network.encode(pixels).latent_dist
         rebuilt = self.network.decode(posterior.sample()).sample
         loss = reconstruction_loss(rebuilt, pixels, self.settings.edge_weight)
+        loss = loss + weighted_error(rebuilt, pixels, self.settings.object_weight)
         if pixels.shape[2] > 1:
             loss = loss + self.settings.change_weight * (rebuilt - pixels).diff(dim=2).abs().mean()
         divergence: Tensor = posterior.kl().mean() / posterior.mean[0].numel()
         return loss + self.settings.kl_weight * divergence
+
+
+@torch.no_grad()
+def start_as_image_model(network: AutoencoderKLWan) -> None:
+    """Draw weights by the taps that meet a single frame, and let volumes see no earlier frame yet.
+
+    torch's own start counts taps on frames that are not there: after nine layers a frame has all but faded,
+    and a thousand steps later colours are still not told apart.
+    """
+    for layer in network.modules():
+        if not isinstance(layer, nn.Conv2d | nn.Conv3d):
+            continue
+        area = layer.kernel_size[-1] * layer.kernel_size[-2]
+        nn.init.normal_(layer.weight, std=(layer.in_channels * area) ** -0.5)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+        if isinstance(layer, nn.Conv3d) and area > 1:
+            nn.init.zeros_(layer.weight[:, :, :-1])
+
+
+def weighted_error(rebuilt: Tensor, pixels: Tensor, weight: float) -> Tensor:
+    """Mean absolute error of (B, 3, F, H, W) pixels, those of objects counting 1 + `weight` times.
+
+    An object's are those far from the median, which is the background: it is plain. Objects are few pixels of
+    a clip; counted as others are, a plain clip is nearly right.
+    """
+    background = pixels.flatten(2).median(dim=2).values[:, :, None, None, None]
+    objects = ((pixels - background).abs().amax(1, keepdim=True) > _OF_AN_OBJECT).float()
+    weights = 1 + weight * objects.expand_as(pixels)
+    return ((rebuilt - pixels).abs() * weights).sum() / weights.sum()
 
 
 def to_video(clips: Sequence[Frames]) -> Tensor:

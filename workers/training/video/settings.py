@@ -20,6 +20,7 @@ class WanAutoencoderSettings(Settings):
         clip_steps: the steps after them, on whole clips.
         clip_batch: clips a step, of all ranks together.
         kl_weight: buys latents that forgive small errors.
+        object_weight: how much more than the background's an object's pixels count.
         edge_weight, change_weight: of the error of differences in space, and in time (against flicker).
     """
 
@@ -27,8 +28,9 @@ class WanAutoencoderSettings(Settings):
     frame_batch: int = 32
     clip_steps: int = 2500
     clip_batch: int = 8
-    learning_rate: float = 8e-4
+    learning_rate: float = 1.5e-3
     kl_weight: float = 1e-3
+    object_weight: float = 10.0
     edge_weight: float = 0.5
     change_weight: float = 0.5
 
