@@ -42,6 +42,9 @@ def prepared(root: Path, folder: Path, *more: str) -> tuple[Any, Bench]:
 WANTED = ("full", "real", "static@0.75", "pare@0.53", "pare@0.75")
 
 
+@pytest.mark.skipif(
+    find_spec("matplotlib") is None, reason="the page has a plot, for which matplotlib is not here"
+)
 def test_from_nothing_to_the_page_and_on(wan_root: Path, tmp_path: Path) -> None:
     """Every share is counted: the teacher's own is 1, of 3 evaluations of two lanes .75 buys 2."""
     options, bench = prepared(wan_root, tmp_path)
@@ -68,6 +71,9 @@ def test_from_nothing_to_the_page_and_on(wan_root: Path, tmp_path: Path) -> None
     assert json.loads((tmp_path / "out" / "pare.json").read_text())["rows"] == report["rows"]
 
 
+@pytest.mark.skipif(
+    find_spec("matplotlib") is None, reason="the page has a plot, for which matplotlib is not here"
+)
 def test_a_run_that_was_cut_off_reports_what_it_has(wan_root: Path, tmp_path: Path) -> None:
     """The unabridged run has one chunk of two; what has more is held against that one."""
     options, bench = prepared(wan_root, tmp_path)
