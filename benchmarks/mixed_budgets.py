@@ -24,7 +24,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reports import RESULTS, machine, publish
+from benchmarks.reports import RESULTS, machine, publish, spread, spread_cell
 from workers.engine import Engine, Result
 from workers.models import Model, load
 from workers.training.scenes import caption_of, unique_attributes
@@ -113,9 +113,7 @@ def wall_clocks(model: Model, rounds: int) -> list[dict[str, Any]]:
             "mean_budget": round(statistics.fmean(budgets), 4),
             "mean_spent": round(spent[name], 4),
             "seconds": round(statistics.median(seconds[name]), 4),
-            "ratio": round(statistics.median(ratios[name]), 4),
-            "ratio_least": round(min(ratios[name]), 4),
-            "ratio_most": round(max(ratios[name]), 4),
+            **spread(ratios[name]),
         }
         for name, budgets in SETS.items()
     ]
@@ -163,9 +161,8 @@ def _alone_row(row: dict[str, Any]) -> str:
 
 
 def _clock_row(row: dict[str, Any]) -> str:
-    spread = f"{row['ratio']:.3f} ({row['ratio_least']:.3f} to {row['ratio_most']:.3f})"
     shares = f"{row['mean_budget']:.3f} | {row['mean_spent']:.3f}"
-    return f"| {row['set']} | {shares} | {row['seconds']:.3f} | {spread} |"
+    return f"| {row['set']} | {shares} | {row['seconds']:.3f} | {spread_cell(row)} |"
 
 
 def _options() -> argparse.Namespace:

@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.reports import RESULTS, machine, publish
+from benchmarks.reports import RESULTS, machine, publish, spread, spread_cell
 from tests.plugins.pare import StudentRecipe, build_student
 from workers.engine import Engine, Result
 from workers.models import Model, load
@@ -127,9 +127,7 @@ def _clock(name: str, seconds: dict[str, list[float]], results: Sequence[Result]
         "share_of_blocks": round(statistics.fmean(line.blocks_run / line.blocks_total for line in lines), 4),
         "mean_spent": round(statistics.fmean(result.receipt.spent for result in results), 4),
         "seconds": round(statistics.median(seconds[name]), 4),
-        "ratio": round(statistics.median(ratios), 4),
-        "ratio_least": round(min(ratios), 4),
-        "ratio_most": round(max(ratios), 4),
+        **spread(ratios),
     }
 
 
@@ -157,9 +155,8 @@ def as_markdown(report: dict[str, Any]) -> str:
 
 
 def _row(clock: dict[str, Any]) -> str:
-    spread = f"{clock['ratio']:.3f} ({clock['ratio_least']:.3f} to {clock['ratio_most']:.3f})"
     shares = f"{clock['mean_blocks']:.2f} | {clock['share_of_blocks']:.3f} | {clock['mean_spent']:.3f}"
-    return f"| {clock['set']} | {shares} | {clock['seconds']:.3f} | {spread} |"
+    return f"| {clock['set']} | {shares} | {clock['seconds']:.3f} | {spread_cell(clock)} |"
 
 
 def _options() -> argparse.Namespace:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import platform
+import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,17 @@ def cpu_name() -> str:
 def machine() -> str:
     """What the figures were taken on."""
     return f"{cpu_name()}, Python {platform.python_version()}, torch {torch.__version__}"
+
+
+def spread(ratios: Sequence[float]) -> dict[str, float]:
+    """The median of ratios taken in pairs, and their range."""
+    numbers = {"ratio": statistics.median(ratios), "ratio_least": min(ratios), "ratio_most": max(ratios)}
+    return {name: round(number, 4) for name, number in numbers.items()}
+
+
+def spread_cell(row: dict[str, Any]) -> str:
+    """What `spread` found, for a table."""
+    return f"{row['ratio']:.3f} ({row['ratio_least']:.3f} to {row['ratio_most']:.3f})"
 
 
 def publish(report: dict[str, Any], markdown: str, folder: Path | None) -> None:

@@ -17,11 +17,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
@@ -37,6 +35,7 @@ from benchmarks.quality_vs_compute.collect import Outcome, outcomes, shared_chun
 from benchmarks.quality_vs_compute.execute import Studio
 from benchmarks.quality_vs_compute.markdown import page
 from benchmarks.quality_vs_compute.plot import draw
+from benchmarks.quality_vs_compute.processes import file_hash, in_processes, settings_hash
 from benchmarks.quality_vs_compute.report import aims, judged, ratios, rows, safety
 from benchmarks.quality_vs_compute.store import Store
 from benchmarks.quality_vs_compute.work import items, make_with, work
@@ -67,7 +66,7 @@ def main() -> None:
     options = _options()
     os.environ.update(OMP_NUM_THREADS="1", HF_HUB_OFFLINE="1")  # of the processes started here, too
     bench = prepare(options)
-    failed = [] if options.report_only else run(options, bench)
+    failed = [] if options.report_only else in_processes(__package__, options, bench.run)
     if not options.no_report:
         report = write(options, bench)
         print(json.dumps({"pairs": report["pairs"], "failed": failed, "aims": report["aims"]}))
@@ -85,18 +84,9 @@ def prepare(options: argparse.Namespace) -> Bench:
     own = own_arms(scale, entry, _SMOKE_METHODS if options.smoke else None)
     peers = peer_arms(scale, tuned, options.per_peer)[: _SMOKE_PEERS if options.smoke else None]
     runs = [scale.steps, scale.ode_steps, scale.ode_pairs, scale.chunk, drawn.CAPTION_SEED]
-    given = [entry.digest, entry.calibration, _sha256(options.peers), *runs]
-    folder = options.work or WORK.expanduser() / _settings_hash(given)
+    given = [entry.digest, entry.calibration, file_hash(options.peers), *runs]
+    folder = options.work or WORK.expanduser() / settings_hash(given)
     return Bench(scale, [*references(scale), *own, *peers], studio, Store(folder))
-
-
-def run(options: argparse.Namespace, bench: Bench) -> list[str]:
-    """In this process, or in as many as asked for, each with one thread."""
-    if options.workers == 1:
-        return bench.run(options.max_minutes)
-    alone = [sys.executable, "-m", __package__, *sys.argv[1:], "--workers", "1", "--no-report"]
-    workers = [subprocess.Popen(alone) for _ in range(options.workers)]
-    return [f"process {place}" for place, worker in enumerate(workers) if worker.wait()]
 
 
 def write(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
@@ -130,7 +120,7 @@ def assemble(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         "model": entry.name,
         "digest": entry.digest,
         "calibration": entry.calibration,
-        "peers_sha256": _sha256(options.peers),
+        "peers_sha256": file_hash(options.peers),
         "workers": options.workers,
         "load": float(np.mean([each.columns["load"].mean() for each in found.values()])),
         "code": sorted({str(name) for each in found.values() for name in each.columns["code"]}),
@@ -151,14 +141,6 @@ def _long_outcomes(bench: Bench) -> dict[str, Outcome]:
     size = bench.scale.chunk
     chunks = shared_chunks(bench.store, arms, bench.scale.judge_pairs // size, size)
     return outcomes(bench.store, arms, chunks)
-
-
-def _sha256(path: Path | None) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-
-
-def _settings_hash(given: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
 
 
 def _options() -> argparse.Namespace:

@@ -21,11 +21,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
-import hashlib
 import json
 import os
 import shlex
-import subprocess
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -36,6 +34,7 @@ import numpy as np
 import torch
 
 from benchmarks.quality_vs_compute.collect import Outcome, outcomes
+from benchmarks.quality_vs_compute.processes import file_hash, in_processes, settings_hash
 from benchmarks.quality_vs_compute.store import Columns, Store
 from benchmarks.quality_vs_compute.work import Item, items, stamped, work
 from benchmarks.reports import RESULTS, machine
@@ -131,7 +130,7 @@ def main() -> None:
     if options.clock:
         print(json.dumps({"clock": bench.clock(options.repeats)}))
         return
-    failed = [] if options.report_only else run(options, bench)
+    failed = [] if options.report_only else in_processes(__package__, options, bench.run)
     if not options.no_report:
         report = write(options, bench)
         print(json.dumps({"pairs": report["pairs"], "failed": failed, "aims": report["aims"]}))
@@ -148,18 +147,9 @@ def prepare(options: argparse.Namespace) -> Bench:
     arms, refused = plannable([*wanted, *peer_arms(scale, tuned)], studio.entry, studio.steps)
     entries = [studio.entry(), *(studio.entry(each.folder) for each in options.student)]
     weights = [[entry.digest, entry.calibration] for entry in entries]
-    given = [weights, _sha256(options.peers), studio.steps, scale.chunk, CAPTION_SEED]
-    folder = options.work or WORK.expanduser() / _hash(given)
+    given = [weights, file_hash(options.peers), studio.steps, scale.chunk, CAPTION_SEED]
+    folder = options.work or WORK.expanduser() / settings_hash(given)
     return Bench(scale, arms, studio, Store(folder), refused)
-
-
-def run(options: argparse.Namespace, bench: Bench) -> list[str]:
-    """In this process, or in as many as asked for, each with one thread."""
-    if options.workers == 1:
-        return bench.run(options.max_minutes)
-    alone = [sys.executable, "-m", __package__, *sys.argv[1:], "--workers", "1", "--no-report"]
-    workers = [subprocess.Popen(alone) for _ in range(options.workers)]
-    return [f"process {place}" for place, worker in enumerate(workers) if worker.wait()]
 
 
 def write(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
@@ -189,7 +179,7 @@ def assemble(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         "teacher": entry.name,
         "students": [f"{each.name} ({each.folder.name})" for each in options.student],
         "digest": entry.digest,
-        "peers_sha256": _sha256(options.peers),
+        "peers_sha256": file_hash(options.peers),
         "load": float(np.mean([each.columns["load"].mean() for each in found.values()])),
         "code": sorted({str(name) for each in found.values() for name in each.columns["code"]}),
         "pairs": len(found[FULL].columns["movers"]),
@@ -202,14 +192,6 @@ def assemble(options: argparse.Namespace, bench: Bench) -> dict[str, Any]:
         "rows": table,
         "refused": bench.refused,
     }
-
-
-def _sha256(path: Path | None) -> str | None:
-    return hashlib.sha256(path.read_bytes()).hexdigest() if path else None
-
-
-def _hash(given: Sequence[Any]) -> str:
-    return hashlib.sha256(json.dumps(given).encode()).hexdigest()[:16]
 
 
 def _options(arguments: Sequence[str] | None = None) -> argparse.Namespace:

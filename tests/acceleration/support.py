@@ -15,12 +15,12 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from protocol.calibration import Calibration
 from protocol.cost import DenoiserCost, price
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan
 from protocol.receipts import Action
 from protocol.resolve import resolve
+from tests.acceleration.routing import calibration
 from tests.engine.requests import drain
 from tests.engine.toys import make_sample
 from workers.acceleration import Methods
@@ -172,22 +172,8 @@ def curve_sample(
     )
     sample = make_sample("toy", 1.0, steps=network.steps, lanes=lanes)
     sample.plan, sample.latents = plan, torch.ones(1, 32, 1)
-    sample.stack = Methods(network.layout, _calibration(tables)).stack(plan)
+    sample.stack = Methods(network.layout, None if tables is None else calibration(tables)).stack(plan)
     return sample
-
-
-def _calibration(tables: Mapping[str, Any] | None) -> Calibration | None:
-    if tables is None:
-        return None
-    return Calibration(
-        digest="0" * 64,
-        created=0,
-        model_created=0,
-        num_inference_steps=28,
-        settings={},
-        points=(),
-        tables={name: dict(table) for name, table in tables.items()},
-    )
 
 
 @dataclass

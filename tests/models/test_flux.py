@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.models.networks import assert_rows_are_isolated, assert_threads_change_nothing, evaluate
 from workers.core import Batch, Stream
 
 
@@ -28,14 +29,6 @@ def make_batch(model: Any, rows: int, side: int = 64) -> Batch:
         ),
         grid=grid,
     )
-
-
-def evaluate(model: Any, batch: Batch) -> torch.Tensor:
-    stream = model.network.embed(batch)
-    for index in range(model.network.layout.num_blocks):
-        stream = stream.set(range(stream.num_rows), model.network.block(index, stream))
-    output: torch.Tensor = model.network.head(stream)
-    return output
 
 
 @pytest.mark.parametrize("name", ["plain", "distilled"])
@@ -67,29 +60,13 @@ def test_embed_blocks_head_are_the_transformers_forward(
 @torch.inference_mode()
 def test_rows_cannot_feel_each_other(load_flux: Callable[..., Any], dtype: str, rows: int) -> None:
     model = load_flux("distilled", dtype)
-    batch = make_batch(model, rows)
-    together = evaluate(model, batch)
-    for row in range(rows):
-        alone = Batch(
-            batch.latents[row : row + 1],
-            batch.timestep[row : row + 1],
-            tuple(part[row : row + 1] for part in batch.condition),
-            tuple(part[row : row + 1] for part in batch.scalars),
-            batch.grid,
-        )
-        assert torch.equal(evaluate(model, alone), together[row : row + 1])
+    assert_rows_are_isolated(model, make_batch(model, rows))
 
 
 @torch.inference_mode()
 def test_two_threads_change_nothing(load_flux: Callable[..., Any]) -> None:
-    model, threads = load_flux("plain"), torch.get_num_threads()
-    batch = make_batch(model, 5)
-    one = evaluate(model, batch)
-    torch.set_num_threads(2)
-    try:
-        assert torch.equal(evaluate(model, batch), one)
-    finally:
-        torch.set_num_threads(threads)
+    model = load_flux("plain")
+    assert_threads_change_nothing(model, make_batch(model, 5))
 
 
 @torch.inference_mode()

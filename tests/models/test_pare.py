@@ -14,12 +14,12 @@ from safetensors.torch import load_file
 
 from protocol.cost import denoiser_cost, own_cost
 from protocol.jobs import GenerationRequest
-from tests.models.test_wan import TIMESTEPS, evaluate, make_batch
+from tests.models.networks import assert_rows_are_isolated, evaluate
+from tests.models.test_wan import TIMESTEPS, make_batch
+from tests.plugins.once import models_in
 from tests.protocol.counting import count_flop
-from workers.core import Batch
 from workers.core.pare_router import DepthRouter
 from workers.engine import Engine
-from workers.models import load
 from workers.models.pare import KeptBlock, Pare, RouterShape, narrow
 from workers.models.wan_network import WanNetwork
 from workers.training.pare.slicing import slice_student
@@ -51,15 +51,7 @@ def students(wan_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def load_student(students: Path) -> Callable[..., Any]:
-    loaded: dict[tuple[str, str], Any] = {}
-
-    def get(name: str = "routed", dtype: str = "float32") -> Any:
-        if (name, dtype) not in loaded:
-            with torch.inference_mode(False):
-                loaded[name, dtype] = load(students / name, dtype=dtype)
-        return loaded[name, dtype]
-
-    return get
+    return models_in(students, "routed")
 
 
 def test_the_folder_holds_a_stock_transformer_of_fewer_heads(load_student: Callable[..., Any]) -> None:
@@ -106,12 +98,7 @@ def test_embed_blocks_head_are_its_own_forward(load_student: Callable[..., Any],
 def test_rows_cannot_feel_each_other(load_student: Callable[..., Any], dtype: str, rows: int) -> None:
     """Three heads of 16 are 48 channels, no multiple of 32: attention needs none."""
     model = load_student(dtype=dtype)
-    batch = make_batch(model, rows)
-    together = evaluate(model, batch)
-    for row in range(rows):
-        here = slice(row, row + 1)
-        alone = Batch(batch.latents[here], batch.timestep[here], (batch.condition[0][here],), (), batch.grid)
-        assert torch.equal(evaluate(model, alone), together[here])
+    assert_rows_are_isolated(model, make_batch(model, rows))
 
 
 def test_the_engine_makes_what_the_pipeline_makes(load_student: Callable[..., Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from protocol.methods import CACHES, DROPS, FEWER_STEPS
+from tests.models.networks import assert_rows_are_isolated, assert_threads_change_nothing, evaluate
 from workers.core import Batch, Grid
 from workers.engine import Engine, self_test
 from workers.models import load
@@ -33,14 +34,6 @@ def make_batch(model: Any, rows: int, *, height: int = 32, num_frames: int = 5) 
         scalars=(),
         grid=grid,
     )
-
-
-def evaluate(model: Any, batch: Batch) -> torch.Tensor:
-    stream = model.network.embed(batch)
-    for index in range(model.network.layout.num_blocks):
-        stream = stream.set(range(stream.num_rows), model.network.block(index, stream))
-    output: torch.Tensor = model.network.head(stream)
-    return output
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -68,12 +61,7 @@ def test_embed_blocks_head_are_the_transformers_forward(
 @torch.inference_mode()
 def test_rows_cannot_feel_each_other(load_wan: Callable[..., Any], dtype: str, rows: int) -> None:
     model = load_wan("unipc", dtype)
-    batch = make_batch(model, rows)
-    together = evaluate(model, batch)
-    for row in range(rows):
-        here = slice(row, row + 1)
-        alone = Batch(batch.latents[here], batch.timestep[here], (batch.condition[0][here],), (), batch.grid)
-        assert torch.equal(evaluate(model, alone), together[here])
+    assert_rows_are_isolated(model, make_batch(model, rows))
 
 
 def test_the_self_test_passes(load_wan: Callable[..., Any]) -> None:
@@ -82,14 +70,8 @@ def test_the_self_test_passes(load_wan: Callable[..., Any]) -> None:
 
 @torch.inference_mode()
 def test_two_threads_change_nothing(load_wan: Callable[..., Any]) -> None:
-    model, threads = load_wan(), torch.get_num_threads()
-    batch = make_batch(model, 5)
-    one = evaluate(model, batch)
-    torch.set_num_threads(2)
-    try:
-        assert torch.equal(evaluate(model, batch), one)
-    finally:
-        torch.set_num_threads(threads)
+    model = load_wan()
+    assert_threads_change_nothing(model, make_batch(model, 5))
 
 
 @torch.inference_mode()

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.plugins.once import models_in, pipelines_in
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -160,38 +162,12 @@ def flux_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def load_flux(flux_root: Path) -> Iterator[Callable[[str, str], Any]]:
+def load_flux(flux_root: Path) -> Callable[..., Any]:
     """Factory: `load_flux("plain", "float32")`; each pair is loaded once a session."""
-    import torch
-
-    from workers.models import load
-
-    loaded: dict[tuple[str, str], Any] = {}
-
-    def get(name: str = "plain", dtype: str = "float32") -> Any:
-        if (name, dtype) not in loaded:
-            with torch.inference_mode(False):  # a test may ask from inside; the weights outlive it
-                loaded[name, dtype] = load(flux_root / name, dtype=dtype)
-        return loaded[name, dtype]
-
-    yield get
-    loaded.clear()
+    return models_in(flux_root, "plain")
 
 
 @pytest.fixture(scope="session")
-def reference_pipeline(flux_root: Path) -> Iterator[Callable[[str, str], Any]]:
-    """Factory: diffusers' own pipeline from the same folder, none of our modules in it."""
-    import torch
-    from diffusers import FluxPipeline
-
-    loaded: dict[tuple[str, str], Any] = {}
-
-    def get(name: str = "plain", dtype: str = "float32") -> Any:
-        if (name, dtype) not in loaded:
-            pipeline = FluxPipeline.from_pretrained(flux_root / name, dtype=getattr(torch, dtype))
-            pipeline.set_progress_bar_config(disable=True)
-            loaded[name, dtype] = pipeline
-        return loaded[name, dtype]
-
-    yield get
-    loaded.clear()
+def reference_pipeline(flux_root: Path) -> Callable[..., Any]:
+    """Factory: diffusers' own pipeline from the same folder."""
+    return pipelines_in(flux_root, "plain")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.plugins.once import models_in
 from tests.plugins.wan import WanRecipe, build_wan
 
 _SEED = 20_261_125
@@ -58,22 +59,9 @@ def build_student(folder: Path, recipe: StudentRecipe = StudentRecipe()) -> Path
 
 
 @pytest.fixture(scope="session")
-def load_student(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Any]]:
+def load_student(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Any]:
     """Factory: `load_student("float32")`; each dtype is loaded once a session."""
-    import torch
-
-    from workers.models import load
-
-    folder = tmp_path_factory.mktemp("students") / "student"
-    loaded: dict[str, Any] = {}
-
-    def get(dtype: str = "float32") -> Any:
-        with torch.inference_mode(False):  # a test may ask from inside; the weights outlive it
-            if not folder.exists():
-                build_student(folder)
-            if dtype not in loaded:
-                loaded[dtype] = load(folder, dtype=dtype)
-        return loaded[dtype]
-
-    yield get
-    loaded.clear()
+    root = tmp_path_factory.mktemp("students")
+    build_student(root / "student")
+    student = models_in(root, "student")
+    return lambda dtype="float32": student(dtype=dtype)

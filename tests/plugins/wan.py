@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.plugins.once import models_in, pipelines_in
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
@@ -167,38 +169,12 @@ def wan_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def load_wan(wan_root: Path) -> Iterator[Callable[[str, str], Any]]:
+def load_wan(wan_root: Path) -> Callable[..., Any]:
     """Factory: `load_wan("unipc", "float32")`; each pair is loaded once a session."""
-    import torch
-
-    from workers.models import load
-
-    loaded: dict[tuple[str, str], Any] = {}
-
-    def get(name: str = "unipc", dtype: str = "float32") -> Any:
-        if (name, dtype) not in loaded:
-            with torch.inference_mode(False):  # a test may ask from inside; the weights outlive it
-                loaded[name, dtype] = load(wan_root / name, dtype=dtype)
-        return loaded[name, dtype]
-
-    yield get
-    loaded.clear()
+    return models_in(wan_root, "unipc")
 
 
 @pytest.fixture(scope="session")
-def wan_pipeline(wan_root: Path) -> Iterator[Callable[[str, str], Any]]:
-    """Factory: diffusers' own pipeline from the same folder, none of our modules in it."""
-    import torch
-    from diffusers import DiffusionPipeline
-
-    loaded: dict[tuple[str, str], Any] = {}
-
-    def get(name: str = "unipc", dtype: str = "float32") -> Any:
-        if (name, dtype) not in loaded:
-            pipeline = DiffusionPipeline.from_pretrained(wan_root / name, dtype=getattr(torch, dtype))
-            pipeline.set_progress_bar_config(disable=True)
-            loaded[name, dtype] = pipeline
-        return loaded[name, dtype]
-
-    yield get
-    loaded.clear()
+def wan_pipeline(wan_root: Path) -> Callable[..., Any]:
+    """Factory: diffusers' own pipeline from the same folder."""
+    return pipelines_in(wan_root, "unipc")

@@ -13,8 +13,10 @@ from diffusers import FluxTransformer2DModel
 from torch import nn
 
 from tests.training.resuming import resumed_and_through
+from workers.training.architecture import SIGMA_SHIFT
 from workers.training.autoencoder import AutoencoderTrainee
-from workers.training.flux_tiny import FluxTinyTrainee, sample_sigma
+from workers.training.flow_matching import sample_sigma
+from workers.training.flux_tiny import FluxTinyTrainee
 from workers.training.judge_training import JudgeTrainee
 from workers.training.optimisers import hidden_matrices, limit_outliers, rate_share, split_evenly
 from workers.training.pipeline_folder import TextToLatent, build_tokenizers
@@ -137,7 +139,7 @@ def test_matrices_are_dealt_out_once_and_evenly() -> None:
 
 
 def test_noise_levels_are_between_zero_and_one_and_shifted_up() -> None:
-    sigma = sample_sigma(4096, torch.Generator().manual_seed(0))
+    sigma = sample_sigma(4096, torch.Generator().manual_seed(0), SIGMA_SHIFT)
     assert 0 < float(sigma.min()) < float(sigma.max()) < 1
     assert float(sigma.median()) > 0.6  # the shift of 2 moves the median from 1/2 to 2/3
 

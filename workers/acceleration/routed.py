@@ -6,6 +6,7 @@ would take. Parameters of a plan are its cache's where it has one; a router besi
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -19,7 +20,7 @@ from workers.core.pare_router import DepthRouter
 Config = TypeVar("Config", bound=MethodConfig)
 
 
-class PlannedRouter(Generic[Config]):
+class PlannedRouter(ABC, Generic[Config]):
     """Base of the routers.
 
     Args:
@@ -36,8 +37,9 @@ class PlannedRouter(Generic[Config]):
         self._layout = layout
         self._configs: dict[tuple[tuple[str, float], ...], Any] = {}
 
+    @abstractmethod
     def mask(self, rows: Sequence[Row], points: Sequence[Point]) -> Sequence[tuple[bool, ...]]:
-        return [self._blocks(row.sample, self.depth(row.sample)) for row in rows]
+        """See `workers.core.Router`."""
 
     def check(self, plan: Plan) -> None:
         """Refuse a plan this router cannot follow.
@@ -66,6 +68,13 @@ class PlannedRouter(Generic[Config]):
         config: Config = self._configs[key]
         return config
 
-    def _blocks(self, sample: Sample, depth: int) -> tuple[bool, ...]:
+
+class BlindRouter(PlannedRouter[MethodConfig]):
+    """A router that looks at nothing but the plan."""
+
+    def mask(self, rows: Sequence[Row], points: Sequence[Point]) -> Sequence[tuple[bool, ...]]:
+        return [self.blocks(row.sample, self.depth(row.sample)) for row in rows]
+
+    @abstractmethod
+    def blocks(self, sample: Sample, depth: int) -> tuple[bool, ...]:
         """Which `depth` blocks run, the first and the last among them."""
-        raise NotImplementedError

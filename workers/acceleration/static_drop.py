@@ -6,16 +6,15 @@ from functools import lru_cache
 
 from protocol.calibration import Calibration
 from protocol.depths import round_half_up
-from workers.acceleration.anchored import MethodConfig
 from workers.acceleration.residual import table
-from workers.acceleration.routed import PlannedRouter
+from workers.acceleration.routed import BlindRouter
 from workers.core import Layout, Sample
 from workers.core.pare_router import DepthRouter
 
 _METHOD = "static-drop"
 
 
-class StaticDrop(PlannedRouter[MethodConfig]):
+class StaticDrop(BlindRouter):
     """The blocks the calibration ranks highest; without one, evenly spaced ones.
 
     Raises:
@@ -32,7 +31,7 @@ class StaticDrop(PlannedRouter[MethodConfig]):
         ends = (0, layout.num_blocks - 1)
         self._ranking = (*ends, *(block for block in ranking if block not in ends)) if ranking else ()
 
-    def _blocks(self, sample: Sample, depth: int) -> tuple[bool, ...]:
+    def blocks(self, sample: Sample, depth: int) -> tuple[bool, ...]:
         kept = self._ranking[:depth] or even_blocks(depth, self._layout.num_blocks)
         return tuple(block in kept for block in range(self._layout.num_blocks))
 

@@ -13,7 +13,6 @@ movers of a pair are sorted for it, so a caption and its mirror image are in the
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from math import sqrt
@@ -23,6 +22,7 @@ import numpy as np
 from PIL import Image
 
 from workers.training import sprites
+from workers.training.draws import distinct
 from workers.training.objects import BACKGROUNDS, with_article
 from workers.training.scenes import Split, split_of
 
@@ -215,8 +215,5 @@ def sample_clips(n: int, seed: int, split: Split = "train") -> list[Clip]:
 def unique_clips(n: int, seed: int, split: Split) -> list[Clip]:
     """Clips of the first n distinct combinations of a draw, for tables where a caption counts once."""
     rng = random.Random(f"unique-clips-{split}-{seed}")
-    found: Mapping[str, ClipAttributes] = {}
-    while len(found) < n:
-        attributes = sample_clip_attributes(rng, split)
-        found = found if attributes.key in found else {**found, attributes.key: attributes}
-    return [clip_of(attributes, rng) for attributes in found.values()]
+    found = distinct(lambda: sample_clip_attributes(rng, split), n)
+    return [clip_of(attributes, rng) for attributes in found]

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Literal
@@ -19,6 +18,7 @@ from typing import Literal
 from PIL import Image
 
 from workers.training import sprites
+from workers.training.draws import distinct
 from workers.training.objects import (
     BACKGROUNDS,
     COLOURS,
@@ -204,8 +204,4 @@ def sample_scenes(n: int, seed: int, split: Split = "train") -> list[Scene]:
 def unique_attributes(n: int, seed: int, split: Split) -> list[Attributes]:
     """The first n distinct combinations of an endless draw, for tables where a caption counts once."""
     rng = random.Random(f"unique-{split}-{seed}")
-    found: Mapping[str, Attributes] = {}
-    while len(found) < n:
-        attributes = sample_attributes(rng, split)
-        found = found if attributes.key in found else {**found, attributes.key: attributes}
-    return list(found.values())
+    return distinct(lambda: sample_attributes(rng, split), n)

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from workers.core import Network
-from workers.training.flux_tiny import sample_sigma
+from workers.training.flow_matching import sample_sigma
 from workers.training.pare.forward import Routes, batch_of, evaluate
 from workers.training.pare.sources import Source
 from workers.training.resumable import step_seed

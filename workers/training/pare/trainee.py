@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from workers.core import Network
 from workers.core.pare_router import DepthRouter
 from workers.training.averaging import AveragedTrainee
-from workers.training.flux_tiny import sample_sigma
+from workers.training.flow_matching import sample_sigma
 from workers.training.pare.forward import batch_of, evaluate
 from workers.training.pare.losses import student_loss
 from workers.training.pare.optimiser import StudentOptimisers
