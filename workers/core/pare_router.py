@@ -6,11 +6,13 @@ Source: Wang et al. 2026 (arXiv:2605.27336), equations 8 to 10; what they leave 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import floor, log
+from math import log
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import layer_norm
+
+from protocol.depths import round_half_up
 
 TIME_CHANNELS = 256
 _LONGEST_PERIOD = 10_000
@@ -102,7 +104,7 @@ def depth(sigma: float, least: float, most: float) -> int:
 
     Source: equation 8 with t / T = sigma.
     """
-    return floor(least + (most - least) * sigma + 0.5)
+    return round_half_up(least + (most - least) * sigma)
 
 
 def top_blocks(logits: Tensor, k: int | Sequence[int]) -> Tensor:
