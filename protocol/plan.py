@@ -119,10 +119,15 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
 
 def student_plan(request: GenerationRequest, entry: CatalogEntry) -> Plan | None:
     """The run of the student of few steps; None: there is none that saves this resolved request anything."""
-    wanted = _wanted(request, entry, price(entry, request), 1.0)
+    wanted = everything(request, entry)
     student = student_of(request.input, wanted, (FEW_STEP,))
     draft = student.draft if student else None
     return None if draft is None else _plan(draft, wanted)
+
+
+def everything(request: GenerationRequest, entry: CatalogEntry) -> Wanted:
+    """What a plan for this resolved request is made from when all of full compute may be spent."""
+    return _wanted(request, entry, price(entry, request), 1.0)
 
 
 def _plan(draft: Draft, wanted: Wanted) -> Plan:

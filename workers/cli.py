@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from protocol.methods import CACHES, FEWER_STEPS, VARIANTS
+from protocol.methods import CACHES, FEWER_STEPS, LEARNED, VARIANTS
 
 if TYPE_CHECKING:
     from workers.training.pare.settings import PareSettings
@@ -96,13 +96,15 @@ def _add_calibrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", default="float32", help="bfloat16, float16 or float32 (the default)")
     parser.add_argument("--work", type=Path, default=None, help="folder that an interrupted run resumes from")
     parser.add_argument("--methods", type=_methods, help="names, separated by commas; default: all")
+    parser.add_argument("--reference", help="the model to compare with, a student's teacher; default: itself")
     parser.add_argument("--max-minutes", type=float, default=None)
 
 
 def _methods(text: str) -> tuple[str, ...]:
     names = tuple(text.split(","))
-    if unknown := set(names) - {*CACHES, *FEWER_STEPS, *VARIANTS}:
-        known = ", ".join((*FEWER_STEPS, *CACHES, *VARIANTS))
+    allowed = (*FEWER_STEPS, *CACHES, *VARIANTS, LEARNED, "static-drop")
+    if unknown := set(names) - set(allowed):
+        known = ", ".join(allowed)
         raise argparse.ArgumentTypeError(f"{', '.join(sorted(unknown))} not among {known}")
     return names
 
@@ -203,6 +205,7 @@ def _calibrate(options: argparse.Namespace) -> int:
         dtype=options.dtype,
         work=options.work,
         methods=options.methods,
+        reference=options.reference,
         max_minutes=options.max_minutes,
     )
     print(written or "not finished; the same call goes on from here", file=sys.stderr)

@@ -128,6 +128,7 @@ def test_two_ranks_hold_the_same_weights(cache: Path, tmp_path: Path, teacher_fo
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(240)
 def test_a_student_sharded_over_two_ranks_is_joined_in_its_folder(
     cache: Path, tmp_path: Path, teacher_folder: Path
 ) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -11,30 +10,28 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import JsonValue
 from safetensors.torch import load_file, save_file
 
 from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
 from protocol.drafts import even_nodes
-from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS
+from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS, JOIN, LEARNED
 from workers.models import Model, load
 from workers.models.loading import locate
-from workers.training.calibration import rivals, softcap_points
+from workers.training.calibration import depth_points, rivals, softcap_points
 from workers.training.calibration.notebook import Notebook, OutOfTime
 from workers.training.calibration.placement import Placement
 from workers.training.calibration.probe import Probe, make_probe
+from workers.training.calibration.prompts import FEW, choose_prompts, digest_of, special_settings
 from workers.training.calibration.schedules import hardest, respread, search_nodes
 from workers.training.calibration.tables import drift_scales, magcache_ratios, teacache_polynomial
 from workers.training.calibration.trial import Trial
-from workers.training.clips import sample_clips
-from workers.training.scenes import sample_scenes
 
 _LOG = logging.getLogger(__name__)
 CACHE = Path.home() / ".cache" / "rheostat" / "calibration"
 _PROBE_SEED, _TRIAL_SEED = 1_000_000, 2_000_000
 _TRIAL_SHARE = 0.25
 """Of the prompts, kept apart: methods are measured on these and fitted to the others."""
-_TABLE_ROWS, _FEW, _SEARCH_ROWS = 16, 24, 32
+_TABLE_ROWS, _SEARCH_ROWS = 16, 32
 _DIAL = (5, 7, 9, 14, 21)
 """Full evaluations (of 28; scaled to the model's steps) that rivals are set for."""
 _UNSEARCHED = (16, 19, 22, 25)
@@ -49,9 +46,12 @@ def calibrate(
     dtype: str = "float32",
     work: Path | None = None,
     methods: Sequence[str] | None = None,
+    reference: str | None = None,
     max_minutes: float | None = None,
 ) -> Path | None:
     """Calibrate a model and write `calibration.json` beside its weights.
+
+    A PARE student's methods are calibrated above its router, at the depths of the line it was trained on.
 
     Args:
         model: as `workers.models.load` takes it.
@@ -60,6 +60,8 @@ def calibrate(
         num_prompts: the first so many; three quarters are fitted to, one quarter is measured on.
         work: folder of the resumable state; None: one in the user's cache.
         methods: which to calibrate now; the others stay as they stand in the file.
+        reference: the model whose unabridged runs are what all are compared with, a student's teacher; None:
+            the model's own.
         max_minutes: nothing new is begun after this.
 
     Returns:
@@ -69,12 +71,14 @@ def calibrate(
         ValueError: too few prompts.
     """
     loaded = load(model, dtype=dtype)
-    prompts = _prompts(loaded, prompts_file, num_prompts)
-    names = (loaded.catalog.digest[:12], _digest(prompts), dtype, *_clip_settings(loaded).values())
+    compared = None if reference is None else load(reference, dtype=dtype)
+    prompts = choose_prompts(loaded, prompts_file, num_prompts)
+    special = special_settings(loaded, compared).values()
+    names = (loaded.catalog.digest[:12], digest_of(prompts), dtype, *special)
     folder = work or CACHE / "-".join(map(str, names))
     try:
-        session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
-        points = session.points(methods or (*CACHES, *FEWER_STEPS, *loaded.variants))
+        session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder, compared)
+        points = session.points(methods or _all_methods(loaded))
     except OutOfTime as stopped:
         _LOG.warning("out of time before %s; call again to go on", stopped)
         return None
@@ -100,46 +104,31 @@ def _sorted(points: Sequence[CalibrationPoint]) -> tuple[CalibrationPoint, ...]:
     return tuple(sorted(points, key=lambda point: (point.method, point.budget, point.mode or "")))
 
 
-def _prompts(model: Model, file: Path | None, count: int) -> list[str]:
-    if file is None:
-        found = _own_captions(model, count)
-    else:
-        found = [line.strip() for line in file.read_text("utf-8").splitlines() if line.strip()][:count]
-    if len(found) < 2 * _FEW:
-        raise ValueError(f"a calibration needs at least {2 * _FEW} prompts, not {len(found)}")
-    return found
-
-
-def _own_captions(model: Model, count: int) -> list[str]:
-    if model.catalog.modality == "video":
-        return [clip.caption for clip in sample_clips(count, 0, "calibration")]
-    return [scene.caption for scene in sample_scenes(count, 0, "calibration")]
-
-
-def _clip_settings(model: Model) -> dict[str, JsonValue]:
-    """What a clip's run depends on beside the settings pictures have too; nothing for pictures."""
-    defaults = model.catalog.defaults
-    if model.catalog.modality != "video":
-        return {}
-    return {"num_frames": defaults.num_frames, "guidance_scale": defaults.guidance_scale}
-
-
-def _digest(prompts: Sequence[str]) -> str:
-    return hashlib.sha256("\n".join(prompts).encode()).hexdigest()[:8]
+def _all_methods(model: Model) -> tuple[str, ...]:
+    own = LEARNED if model.depth_router is not None else "static-drop"
+    routers = (own,) if own in model.catalog.methods else ()
+    return (*routers, *CACHES, *FEWER_STEPS, *model.variants)
 
 
 class _Session:
     """One model and its prompts, with what is found of each method."""
 
-    def __init__(self, model: Model, prompts: Sequence[str], notebook: Notebook, folder: Path) -> None:
+    def __init__(
+        self,
+        model: Model,
+        prompts: Sequence[str],
+        notebook: Notebook,
+        folder: Path,
+        reference: Model | None = None,
+    ) -> None:
         self._model, self._notebook, self._folder = model, notebook, folder
-        self._prompts = prompts
-        kept = max(_FEW, int(_TRIAL_SHARE * len(prompts)))
-        self._probe = self._runs("probe", prompts[:-kept], _PROBE_SEED)
-        apart = self._runs("trial", prompts[-kept:], _TRIAL_SEED)
+        self._prompts, self._reference = prompts, reference
+        kept = max(FEW, int(_TRIAL_SHARE * len(prompts)))
+        self._probe = self._runs(model, "probe", prompts[:-kept], _PROBE_SEED)
+        apart = self._runs(reference or model, "trial", prompts[-kept:], _TRIAL_SEED)
         self.tables = self._find_tables()
         self._trial = Trial(model, prompts[-kept:], _TRIAL_SEED, apart.final, self.tables)
-        self._few = self._trial.few(_FEW)
+        self._few = self._trial.few(FEW)
 
     def points(self, methods: Sequence[str]) -> list[CalibrationPoint]:
         """All points of these methods."""
@@ -154,19 +143,19 @@ class _Session:
             settings={
                 "prompts": len(self._prompts),
                 "measured_on": len(self._trial.prompts),
-                "prompts_sha256": _digest(self._prompts),
+                "prompts_sha256": digest_of(self._prompts),
                 "seeds": [_PROBE_SEED, _TRIAL_SEED],
                 "dtype": self._model.catalog.dtype,
-                **_clip_settings(self._model),
+                **special_settings(self._model, self._reference),
             },
             points=_sorted(points),
             tables=self.tables,
         )
 
-    def _runs(self, name: str, prompts: Sequence[str], first_seed: int) -> Probe:
+    def _runs(self, model: Model, name: str, prompts: Sequence[str], first_seed: int) -> Probe:
         """Unabridged runs, kept in the work folder."""
         path = self._folder / f"{name}.safetensors"
-        probe = make_probe(self._model, prompts, first_seed, known=load_file(path) if path.exists() else None)
+        probe = make_probe(model, prompts, first_seed, known=load_file(path) if path.exists() else None)
         if not path.exists():
             save_file({"outputs": probe.outputs, "final": probe.final}, path)
         return probe
@@ -208,6 +197,8 @@ class _Session:
             **{name: self._stepped(name) for name in rivals.STEPPED},
             **{name: self._solver(name) for name in FEWER_STEPS},
             FEW_STEP: self._student,
+            LEARNED: self._learned,
+            "static-drop": self._dropped,
         }
         return find[method]()
 
@@ -241,6 +232,23 @@ class _Session:
             found += self._noted(f"static-{count}", find)
         return found
 
+    def _learned(self) -> list[CalibrationPoint]:
+        """The router alone; how far it follows the input is found with it."""
+        self.tables[LEARNED] = self._notebook.entry(
+            "logits", lambda: depth_points.logit_quantiles(self._probe)
+        )
+        return self._heights(LEARNED)
+
+    def _dropped(self) -> list[CalibrationPoint]:
+        """The same blocks for every input, those that are missed most."""
+        few = self._probe.take(torch.arange(min(_TABLE_ROWS, len(self._probe))))
+        ranking = self._notebook.entry("ranking", lambda: depth_points.block_ranking(few))
+        self.tables["static-drop"] = {"ranking": ranking}
+        return self._heights("static-drop")
+
+    def _heights(self, router: str) -> list[CalibrationPoint]:
+        return self._noted(router, lambda: depth_points.height_points(self._trial, self._few, router))
+
     def _student(self) -> list[CalibrationPoint]:
         """Its one run; nothing where the model has no student for its own default."""
         plan = self._trial.student_plan()
@@ -264,7 +272,10 @@ class _Session:
         def find() -> list[CalibrationPoint]:
             return rivals.solver_points(self._trial, self._few, measured, self._searched())
 
-        return lambda: [point.model_copy(update={"method": name}) for point in self._noted(measured, find)]
+        full_name = f"{LEARNED}{JOIN}{name}" if self._probe.routing else name
+        return lambda: [
+            point.model_copy(update={"method": full_name}) for point in self._noted(measured, find)
+        ]
 
     def _noted(self, name: str, find: Callable[[], list[CalibrationPoint]]) -> list[CalibrationPoint]:
         entry = self._notebook.entry(

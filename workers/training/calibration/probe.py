@@ -11,11 +11,12 @@ from torch import Tensor
 
 from protocol.jobs import GenerationRequest
 from protocol.resolve import resolve, seeds
-from workers.core import Batch, Condition, Grid, Network, Schedule
+from workers.core import Batch, Condition, Grid, Network, Schedule, condition_features
 from workers.engine.stages import conditions_of
 from workers.models import Model
 from workers.sampling import flow_schedule, guide, initial_noise
 from workers.training.calibration.course import Course
+from workers.training.calibration.routing import Routing, routing_of
 
 _CHUNK = 16
 
@@ -34,6 +35,7 @@ class Probe:
         noise: (B, ...), where the runs start.
         outputs: (B, N, ...), what the solver was told along the unabridged runs: of two lanes guided.
         final: (B, ...), where these ended.
+        routing: the learned router all evaluations run under, if the model has one.
     """
 
     network: Network
@@ -46,6 +48,7 @@ class Probe:
     noise: Tensor
     outputs: Tensor
     final: Tensor
+    routing: Routing | None = None
 
     def __len__(self) -> int:
         return len(self.noise)
@@ -60,10 +63,24 @@ class Probe:
         sigmas = self.schedule.sigmas
         return tuple(after - before for before, after in pairwise(sigmas))
 
-    def evaluate(self, latents: Tensor, index: int, rows: Tensor) -> Tensor:
-        """What the solver is told at step `index` for these rows' latents (R, ...)."""
+    def evaluate(
+        self, latents: Tensor, index: int, rows: Tensor, blocks: Sequence[bool] | None = None
+    ) -> Tensor:
+        """What the solver is told at step `index` for these rows' latents (R, ...).
+
+        Args:
+            blocks: which run (N,); None: those of the routing, all of them without one.
+        """
         parts = zip(torch.split(latents, _CHUNK), torch.split(rows, _CHUNK), strict=True)
-        return torch.cat([self._evaluate(part, index, which) for part, which in parts])
+        return torch.cat([self._evaluate(part, index, which, blocks) for part, which in parts])
+
+    def logits(self, latents: Tensor, index: int, rows: Tensor) -> Tensor:
+        """The router's (R, N), for these rows' latents (R, ...) at step `index`."""
+        assert self.routing is not None, "only asked of a model with a router"
+        timestep = torch.full((len(rows),), self.schedule.timesteps[index], device=latents.device)
+        text = condition_features([tensor[rows, 0] for tensor in self.conditions])
+        logits: Tensor = self.routing.router(timestep, latents, text)
+        return logits
 
     def distance(self, latents: Tensor, rows: Tensor) -> Tensor:
         """Relative L2 distance (R,) to the unabridged runs' ends."""
@@ -98,13 +115,22 @@ class Probe:
             self.grid,
         )
 
-    def _evaluate(self, latents: Tensor, index: int, rows: Tensor) -> Tensor:
+    def _evaluate(self, latents: Tensor, index: int, rows: Tensor, blocks: Sequence[bool] | None) -> Tensor:
         lanes = self.conditions[0].shape[1]
         stream = self.network.embed(self.batch(latents, index, rows, lanes))
+        runs = self._runs(latents, index, rows, blocks).repeat_interleave(lanes, 0)
         for block in range(self.network.layout.num_blocks):
-            stream = stream.set(range(stream.num_rows), self.network.block(block, stream))
+            if part := runs[:, block].nonzero().flatten().tolist():
+                stream = stream.set(part, self.network.block(block, stream.take(part)))
         outputs = torch.split(self.network.head(stream), lanes)
         return torch.cat([guide(prompt, self.guidance_scale) for prompt in outputs])
+
+    def _runs(self, latents: Tensor, index: int, rows: Tensor, blocks: Sequence[bool] | None) -> Tensor:
+        """Which row runs which block, (R, N) bool."""
+        if blocks is None and self.routing is not None:
+            return self.routing.blocks(self.logits(latents, index, rows), index)
+        chosen = [True] * self.network.layout.num_blocks if blocks is None else list(blocks)
+        return torch.tensor(chosen).expand(len(rows), -1)
 
 
 def relative(latents: Tensor, reference: Tensor) -> Tensor:
@@ -125,6 +151,8 @@ def make_probe(
     model: Model, prompts: Sequence[str], first_seed: int, known: Mapping[str, Tensor] | None = None
 ) -> Probe:
     """Encode the prompts, draw their noise (seeds counted up) and run them unabridged.
+
+    A model with a router is unabridged on the line it was trained on.
 
     Args:
         prompts: at least one.
@@ -157,6 +185,7 @@ def _blank(model: Model, requests: Sequence[GenerationRequest]) -> Probe:
         noise=noise,
         outputs=noise[:, None],
         final=noise,
+        routing=routing_of(model.depth_router, model.catalog.shapes, schedule),
     )
 
 

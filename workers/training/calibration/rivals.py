@@ -87,7 +87,7 @@ def dialled_points(trial: Trial, few: Trial, rival: Dialled, counts: Sequence[in
         trial: the prompts of the final measurement.
         few: those of the search.
     """
-    shares = [count / trial.steps for count in counts]
+    shares = [trial.share(count) for count in counts]
     curves = [_curve(few, rival, variant) for variant in _possible(few, rival)]
     best = min(curves, key=lambda curve: sum(np.log(curve.distance_at(share)) for share in shares))
     _LOG.info("%s: best variant %s of %d", rival.method, dict(best.variant), len(curves))
@@ -117,7 +117,7 @@ def _unlimited(few: Trial, rival: Dialled, variant: Mapping[str, float], level: 
 
 def _dialled_point(trial: Trial, few: Trial, rival: Dialled, curve: _Curve, count: int) -> CalibrationPoint:
     """Set the threshold so that the mean is met under the plan's own cap, then measure."""
-    share, aim = count / trial.steps, count / trial.steps
+    share = aim = trial.share(count)
     level = curve.level_at(aim)
     for _ in range(_REFINEMENTS):
         spent = float(
@@ -141,7 +141,7 @@ def controlled_points(trial: Trial, fixed: Sequence[CalibrationPoint]) -> list[C
     """SoftCap as published: the fixed policy's threshold at each budget, with the controller on."""
     return [
         trial.point(
-            trial.plan("softcap-paper", round(point.budget * trial.steps), point.parameters), dial="tau_0"
+            trial.plan("softcap-paper", round(point.budget / trial.share(1)), point.parameters), dial="tau_0"
         )
         for point in fixed
     ]
@@ -155,7 +155,7 @@ def stepped_points(trial: Trial, few: Trial, method: str, counts: Sequence[int])
         tried.append((float(outcome.spent.mean()), float(outcome.distance.mean()), setting))
     points = []
     for count in counts:
-        payable = [row for row in tried if row[0] <= count / trial.steps + 1e-6]
+        payable = [row for row in tried if row[0] <= trial.share(count) + 1e-6]
         if payable:
             _, _, setting = min(payable, key=lambda row: row[1])
             points.append(trial.point(trial.plan(method, count, setting)))

@@ -109,7 +109,9 @@ def policy_points(trial: Trial, fitted: Fitted, notebook: Notebook) -> list[Cali
     """
 
     def point(name: str, wanted: int, policy: Policy, mode: Mode) -> CalibrationPoint:
-        plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode)
+        path = fitted.paths.get(wanted)
+        places = path.nodes if path else ()
+        plan = trial.plan("softcap", wanted, fitted.parameters(policy), mode=mode, places=places)
         entry = notebook.entry(f"softcap-{wanted}-{name}", partial(_measured, trial, plan, mode))
         return CalibrationPoint.model_validate(entry)
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import islice
+
 import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from workers.core import Network
+from workers.training.block_drops import least_missed
 from workers.training.flow_matching import sample_sigma
 from workers.training.pare.forward import Routes, batch_of, evaluate
 from workers.training.pare.sources import Source
@@ -31,15 +35,11 @@ def best_blocks(
     noise = torch.randn(clean.shape, generator=generator)
     batch = batch_of(torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1)), sigma, source.text(picked))
     wanted = evaluate(network, batch).velocity
-    kept = torch.ones(network.layout.num_blocks, dtype=torch.bool)
 
-    def error(left_out: int) -> float:
-        run = kept.clone()
-        run[left_out] = False
-        routes = Routes(run.expand(rows, -1), None)
+    def error(run: Sequence[bool]) -> float:
+        routes = Routes(torch.tensor(run).expand(rows, -1), None)
         return float(mse_loss(evaluate(network, batch, routes=routes).velocity, wanted))
 
-    while int(kept.sum()) > count:
-        inner = [index for index in kept.nonzero().flatten().tolist() if 0 < index < len(kept) - 1]
-        kept[min(inner, key=error)] = False
+    kept = torch.ones(network.layout.num_blocks, dtype=torch.bool)
+    kept[list(islice(least_missed(len(kept), error), len(kept) - count))] = False
     return kept
