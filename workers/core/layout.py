@@ -19,6 +19,8 @@ class Prediction(StrEnum):
     """the data"""
     EPS = "eps"
     """the noise"""
+    LOG_RATIO = "log_ratio"
+    """for each place and token, the log of how likelier the sequence is with that token there"""
 
 
 class Grid(NamedTuple):

@@ -19,7 +19,8 @@ class Batch:
     """What a network is fed: one row a lane.
 
     Args:
-        latents: (R, S, C), or (R, C, F, h, w) where the network makes its tokens itself; contiguous.
+        latents: (R, S, C), or (R, C, F, h, w) where the network makes its tokens itself, or tokens (R, S) of
+            discrete models, int64; contiguous.
         timestep: (R,), float32, as the network's schedule says.
         condition: per-row tensors (R, ...), their meaning known to the family.
         scalars: per-row numbers (R,), float32, likewise.

@@ -11,6 +11,7 @@ from workers.models.model import Model
 
 _FAMILIES = {
     "FluxPipeline": ("workers.models.flux", "Flux"),
+    "SeddPipeline": ("workers.models.sedd", "Sedd"),
     "WanImageToVideoPipeline": ("workers.models.wan_image", "WanImage"),
     "WanPipeline": ("workers.models.wan", "Wan"),
 }
