@@ -7,7 +7,7 @@ from typing import Any, Generic, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from workers.training.settings import TransformerSettings
+from workers.training.settings import DenoiserSettings
 
 Network = TypeVar("Network", bound=nn.Module)
 
@@ -23,7 +23,7 @@ class Stepping(Protocol):
 class AveragedTrainee(Generic[Network]):
     """The state of a denoiser in training; a subclass adds the step."""
 
-    def __init__(self, settings: TransformerSettings, model: Network, optimisers: Stepping) -> None:
+    def __init__(self, settings: DenoiserSettings, model: Network, optimisers: Stepping) -> None:
         self.settings, self.num_steps = settings, settings.num_steps
         self.model, self.optimisers = model, optimisers
         self.average = {name: value.detach().clone() for name, value in self.weights().items()}

@@ -12,7 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor, distributed, nn
 
-from workers.training.settings import TransformerSettings
+from workers.training.settings import DenoiserSettings
+
+_MODULATIONS = ("norm", "adaLN")
+"""In the names of modulations' matrices."""
 
 
 class Optimisers:
@@ -21,7 +24,7 @@ class Optimisers:
     def __init__(
         self,
         model: nn.Module,
-        settings: TransformerSettings,
+        settings: DenoiserSettings,
         rank: int = 0,
         muon: type[torch.optim.Muon] = torch.optim.Muon,
     ) -> None:
@@ -105,7 +108,7 @@ def hidden_matrices(model: nn.Module) -> list[nn.Parameter]:
     return [
         parameter
         for name, parameter in model.get_submodule("transformer").named_parameters()
-        if parameter.ndim == 2 and "blocks." in name and "norm" not in name
+        if parameter.ndim == 2 and "blocks." in name and not any(word in name for word in _MODULATIONS)
     ]
 
 
@@ -117,7 +120,7 @@ def split_evenly(matrices: list[nn.Parameter], parts: int) -> list[list[nn.Param
     return shares
 
 
-def rate_share(index: int, settings: TransformerSettings) -> float:
+def rate_share(index: int, settings: DenoiserSettings) -> float:
     """The share of the full rate at a step: linear warm-up, plateau, linear decay to zero."""
     rising = (index + 1) / settings.warmup_steps
     falling = (settings.num_steps - index) / settings.decay_steps

@@ -17,7 +17,7 @@ from workers.training.flux_tiny import FluxTinyTrainee
 from workers.training.pipeline_folder import TextToLatent, build_tokenizers
 from workers.training.pool import load_pool, tokenise
 from workers.training.resumable import Checkpoints, Deadline, Trainee, run, step_seed
-from workers.training.settings import FluxTinySettings, TransformerSettings
+from workers.training.settings import DenoiserSettings, FluxTinySettings
 
 Build = Callable[[Any, Path, int], Trainee]
 """(settings, folder of the stage's states, rank) -> what that rank trains; a function of a module."""
@@ -65,11 +65,10 @@ def train_in_ranks(
     return checkpoints.latest() >= num_steps
 
 
-def transformer_checkpoints(transformer: TransformerSettings, work: Path) -> Checkpoints:
+def transformer_checkpoints(transformer: DenoiserSettings, work: Path) -> Checkpoints:
     """The states of a transformer stage, rank 0's."""
     # The end of the plateau is kept for good: a later session may raise `num_steps` and go on from there.
-    plateau = transformer.num_steps - max(transformer.decay_steps, transformer.guided_steps)
-    milestones = frozenset({plateau, *transformer.milestones})
+    milestones = frozenset({transformer.plateau, *transformer.milestones})
     return Checkpoints(work, "transformer", ranks=transformer.ranks, milestones=milestones)
 
 

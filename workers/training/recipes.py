@@ -47,6 +47,8 @@ _RECIPES = {
     "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
     "wan-tiny-few": ("workers.training.video.few_steps_recipe", "WanTinyFewRecipe"),
     "pare": ("workers.training.pare.recipe", "PareRecipe"),
+    "text-tiny": ("workers.training.discrete.text_recipe", "TextTinyRecipe"),
+    "chorale-tiny": ("workers.training.discrete.chorale_recipe", "ChoraleTinyRecipe"),
 }
 """Name -> module and dataclass, made of (cache, out, deadline, settings=its defaults, options of its own)."""
 
@@ -185,7 +187,7 @@ def train(
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny", "wan-tiny", "wan-tiny-few" or "pare".
+        name: "flux-tiny", "wan-tiny", "wan-tiny-few", "pare", "text-tiny" or "chorale-tiny".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.

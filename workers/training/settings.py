@@ -38,34 +38,52 @@ class PoolSettings(Settings):
     batch: int = 64
 
 
-class TransformerSettings(Settings):
-    """The denoiser and its text encoders, trained jointly.
+class DenoiserSettings(Settings):
+    """What is common to all denoisers in training.
 
     Attributes:
         num_steps: optimiser steps in all; raise it to go on from the plateau checkpoint.
         decay_steps: the last steps, on which the rates fall linearly to zero.
-        guided_steps: the last steps, on which guidance is baked into the target (see `flux_tiny.py`).
-        guidance: w of the baked-in guidance; the sampler then acts like a guidance scale of 1 / (1 - w).
         batch: rows of all ranks together.
         ranks: processes of one thread each; gradients are averaged over them.
         muon_rate, adam_rate: for the blocks' matrices, and for everything else.
-        caption_dropout: share of rows that see the empty caption.
         milestones: steps whose states are kept for good, to look at how something came about.
     """
 
     num_steps: int = 4800
     warmup_steps: int = 200
     decay_steps: int = 800
-    guided_steps: int = 700
-    guidance: float = 0.5
     batch: int = 64
     ranks: int = 2
     muon_rate: float = 3e-3
     adam_rate: float = 1e-3
-    caption_dropout: float = 0.1
     ema_decay: float = 0.999
-    compiled: bool = True
     milestones: tuple[int, ...] = ()
+
+    @property
+    def plateau(self) -> int:
+        """The step after which nothing more can be added without going back to it."""
+        return self.num_steps - self.decay_steps
+
+
+class TransformerSettings(DenoiserSettings):
+    """A denoiser of pictures or clips and its text encoders, trained jointly.
+
+    Attributes:
+        guided_steps: the last steps, on which guidance is baked into the target (see `flux_tiny.py`).
+        guidance: w of the baked-in guidance; the sampler then acts like a guidance scale of 1 / (1 - w).
+        caption_dropout: share of rows that see the empty caption.
+    """
+
+    guided_steps: int = 700
+    guidance: float = 0.5
+    caption_dropout: float = 0.1
+    compiled: bool = True
+
+    @property
+    def plateau(self) -> int:
+        """Likewise; guidance cannot be taken out again either."""
+        return self.num_steps - max(self.decay_steps, self.guided_steps)
 
 
 class FluxTinySettings(Settings):

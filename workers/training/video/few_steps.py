@@ -80,6 +80,8 @@ class FewStepsTrainee(AveragedTrainee[TextToVideo]):
         empty: the empty caption's ids, (1, 24).
     """
 
+    settings: HalvingSettings
+
     def __init__(
         self,
         settings: HalvingSettings,
