@@ -1,0 +1,1 @@
+"""Samplers for discrete diffusion held against exact laws: see `__main__`."""
