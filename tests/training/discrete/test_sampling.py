@@ -46,7 +46,7 @@ def test_what_is_given_is_in_every_sample() -> None:
     model: Any = Exact()
     tokens = torch.tensor([[2, 0]]).expand(50, 2)
     given = torch.tensor([[True, False]]).expand(50, 2)
-    samples = euler(model, 50, 1, torch.Generator().manual_seed(0), (tokens, given))
+    samples = euler(model, 50, 1, torch.Generator().manual_seed(0), (given, tokens))
     assert (samples[:, 0] == 2).all()
     assert samples[:, 1].unique().numel() > 1
 

@@ -102,7 +102,7 @@ def drawn(n: int, seed: int, split: Split) -> NDArray[np.int64]:
 
 
 def sopranos(chorales: NDArray[Any]) -> tuple[torch.Tensor, torch.Tensor]:
-    """The first voice of each, as what is given: tokens (N, 256) and where they are given."""
+    """The first voice of each, as what is given: where, and the tokens, (N, 256) each."""
     tokens = torch.from_numpy(chorales).flatten(1)
     given = (torch.arange(tokens.shape[1]) < STEPS).expand_as(tokens)
-    return tokens, given
+    return given, tokens
