@@ -27,6 +27,7 @@ class FlowTrainee(ABC, AveragedTrainee[Network]):
     A subclass says what its latents are and what a batch of them loses.
     """
 
+    settings: TransformerSettings
     name: ClassVar[str]
     """Of the model; every draw is seeded by it."""
     latent_shape: ClassVar[tuple[int, ...]]
