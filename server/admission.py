@@ -126,7 +126,7 @@ class Admission:
         if submission.outcome == "conflict":
             raise _conflict(idempotency is not None)
         if submission.outcome in ("full", "quota"):
-            self._metrics.shed.labels("queue_full").inc()
+            self._metrics.shed("queue_full")
             raise await self._full(quote.entry)
         return submission
 
@@ -185,7 +185,7 @@ class Admission:
             )
         wait_s = outstanding_s(await self._jobqueue.load(quote.entry.name), quote.entry) or 0.0
         if wait_s + seconds > deadline_s:
-            self._metrics.shed.labels("deadline_infeasible_now").inc()
+            self._metrics.shed("deadline_infeasible_now")
             raise DeadlineInfeasibleNow(
                 "under the present load this takes longer than deadline_s",
                 param="deadline_s",

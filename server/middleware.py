@@ -13,6 +13,8 @@ from server.errors import internal_error
 from server.metrics import GatewayMetrics
 
 REQUEST_ID = "X-Request-ID"
+CLIENT_LEFT = 499
+"""What is counted where a caller was gone before the answer began."""
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 log = logging.getLogger(__name__)
@@ -45,7 +47,7 @@ class Envelope:
             if not codes:
                 await internal_error()(scope, receive, send_named)
         finally:
-            self._metrics.http_requests.labels(_route(scope), str(codes[0] if codes else 499)).inc()
+            self._metrics.answered(_route(scope), codes[0] if codes else CLIENT_LEFT)
 
 
 def _request_id(headers: Headers) -> str:

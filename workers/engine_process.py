@@ -11,6 +11,7 @@ from functools import partial
 from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.jobqueue import Catalog, JobQueue
+from protocol.metrics import budget_label
 from protocol.states import WorkerState
 from workers.board import Board, Report
 from workers.engine import Engine
@@ -64,6 +65,8 @@ def _warm(settings: WorkerSettings, meter: Meter, speed: Speedometer) -> tuple[E
     models = load_models(settings)
     engine = make_engine(models, settings)
     entries = [model.catalog for model in models]
+    for entry in entries:
+        meter.expect(entry.name, [budget_label(budget) for budget in entry.calibrated_budgets])
     warm_up(engine, entries, meter, speed)
     return engine, [one.model_copy(update={"tflops_per_second": speed.of(one.name)}) for one in entries]
 

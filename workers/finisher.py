@@ -88,6 +88,7 @@ class Finisher:
     def _close(self, job: HeldJob, waste: Waste | None) -> None:
         self._roster.drop(job)
         self._meter.settle(job.name, waste)
+        self._meter.flush()  # a crash from here on must not write off what stands in a receipt
 
     async def _complete(self, job: HeldJob, result: Result) -> None:
         lost = await patiently(partial(lost_tflops, self._queue, job.claimed), "lost work")
@@ -107,9 +108,8 @@ class Finisher:
             )
             await self._commit(job, JobStatus.FAILED, JobResult(error=info, totals=receipt.totals))
             return
-        self._meter.add(metrics.STAGE_SECONDS, time.monotonic() - started, job.model, "store")
-        for stage, seconds in result.stage_seconds.items():
-            self._meter.add(metrics.STAGE_SECONDS, seconds, job.model, stage)
+        for stage, seconds in {**result.stage_seconds, "store": time.monotonic() - started}.items():
+            self._meter.add(metrics.STAGE_SECONDS, seconds, job.model, stage, trace_id=job.trace_id)
         outcome = JobResult(artifacts=artifacts, totals=receipt.totals, receipt_path=receipt_path)
         await self._commit(job, JobStatus.COMPLETED, outcome)
 
@@ -156,15 +156,16 @@ class Finisher:
         self._close(job, "discarded")
 
     def _count_end(self, job: HeldJob, status: JobStatus, totals: Totals | None) -> None:
-        add, model, now_s = self._meter.add, job.model, time.time()
+        add, model, now_s, trace_id = self._meter.add, job.model, time.time(), job.trace_id
+        taken_s = max(0.0, now_s - job.claimed.created_ms / 1000)
         add(metrics.JOBS, 1, model, status)
-        add(metrics.REQUEST_SECONDS, max(0.0, now_s - job.claimed.created_ms / 1000), model, status)
+        add(metrics.REQUEST_SECONDS, taken_s, model, status, trace_id=trace_id)
         if job.claimed.request.deadline_s is not None:
-            add(metrics.DEADLINE_SLACK, job.claimed.due_ms / 1000 - now_s, model)
+            add(metrics.DEADLINE_SLACK, job.claimed.due_ms / 1000 - now_s, model, trace_id=trace_id)
         if totals is None:
             return
         if status is JobStatus.COMPLETED:
-            add(metrics.BUDGET_SPENT, totals.spent / totals.granted, model)
+            add(metrics.BUDGET_SPENT, totals.spent / totals.granted, model, trace_id=trace_id)
         kinds = {
             "full": totals.full_tflops,
             "requested": totals.budget * totals.full_tflops,

@@ -7,6 +7,7 @@ what a crash wasted: the steps it was told of whose job was never told to have e
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
@@ -28,6 +29,8 @@ class Amount(BaseModel):
     metric: str
     labels: tuple[str, ...]
     value: float
+    trace_id: str | None = None
+    """Becomes the exemplar of a counter or histogram."""
 
 
 class Work(BaseModel):
@@ -42,6 +45,16 @@ class Work(BaseModel):
     seconds: float
     blocks_run: int
     blocks_total: int
+    trace_id: str | None = None
+
+
+class Expected(BaseModel):
+    """A model this worker serves: its series stand at zero before its first job."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    model: str
+    budgets: tuple[str, ...] = ()
 
 
 class Settled(BaseModel):
@@ -58,6 +71,7 @@ class Dispatch(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    expected: tuple[Expected, ...] = ()
     amounts: tuple[Amount, ...] = ()
     work: tuple[Work, ...] = ()
     settled: tuple[Settled, ...] = ()
@@ -72,18 +86,23 @@ class Meter:
         """
         outlet.setblocking(False)
         self._outlet = outlet
+        self._expected: list[Expected] = []
         self._amounts: list[Amount] = []
         self._work: list[Work] = []
         self._settled: list[Settled] = []
 
-    def add(self, metric: Metric, value: float, *labels: str) -> None:
-        """Note `value` for a counter (to add), a histogram (to observe) or a gauge (to set)."""
-        self._amounts.append(Amount(metric=metric.name, labels=labels, value=value))
+    def expect(self, model: str, budgets: Sequence[str] = ()) -> None:
+        """Note that `model` is served. `budgets`: its calibrated points, as `budget_label` writes them."""
+        self._expected.append(Expected(model=model, budgets=tuple(budgets)))
 
-    def step(self, job: str, model: str, line: StepLine) -> None:
+    def add(self, metric: Metric, value: float, *labels: str, trace_id: str | None = None) -> None:
+        """Note `value` for a counter (to add), a histogram (to observe) or a gauge (to set)."""
+        self._amounts.append(Amount(metric=metric.name, labels=labels, value=value, trace_id=trace_id))
+
+    def step(self, job: str, model: str, line: StepLine, trace_id: str | None = None) -> None:
         """Note one evaluation of `job`, unsettled until `settle`, and what its method decided by."""
         counted = line.model_dump(include={"action", "tflops", "seconds", "blocks_run", "blocks_total"})
-        self._work.append(Work(job=job, model=model, **counted))
+        self._work.append(Work(job=job, model=model, trace_id=trace_id, **counted))
         if line.risk is not None:
             self.add(metrics.CACHE_RISK, line.risk, model)
         if line.threshold is not None:
@@ -95,8 +114,9 @@ class Meter:
 
     def flush(self) -> None:
         """Send what was gathered; what the socket does not take stays for the next time."""
-        while self._amounts or self._work or self._settled:
+        while self._expected or self._amounts or self._work or self._settled:
             dispatch = Dispatch(
+                expected=tuple(self._expected[:_MAX_AMOUNTS]),
                 amounts=tuple(self._amounts[:_MAX_AMOUNTS]),
                 work=tuple(self._work[:_MAX_AMOUNTS]),
                 settled=() if len(self._work) > _MAX_AMOUNTS else tuple(self._settled[:_MAX_AMOUNTS]),
@@ -105,6 +125,7 @@ class Meter:
                 self._outlet.send(dispatch.model_dump_json().encode())
             except (BlockingIOError, ConnectionError):
                 return
+            del self._expected[: len(dispatch.expected)]
             del self._amounts[: len(dispatch.amounts)]
             del self._work[: len(dispatch.work)]
             del self._settled[: len(dispatch.settled)]

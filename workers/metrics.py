@@ -10,68 +10,33 @@ import asyncio
 import logging
 import socket
 from collections.abc import Callable
+from typing import Literal
 
-from prometheus_client import (
-    CollectorRegistry,
-    Counter,
-    Gauge,
-    Histogram,
-    disable_created_metrics,
-    start_http_server,
-)
-from pydantic import ValidationError
+from prometheus_client import ProcessCollector, start_http_server
 
 from protocol import metrics
-from protocol.metrics import Metric
+from protocol.series import Series
 from protocol.states import WorkerState
-from workers.meter import Amount, Dispatch, Work
+from workers.meter import Dispatch, Work
 
-OWNED = (
-    metrics.JOBS,
-    metrics.STEPS,
-    metrics.STEP_TFLOPS,
-    metrics.BLOCKS,
-    metrics.COMPUTE,
-    metrics.WASTED,
-    metrics.ATTEMPTS,
-    metrics.STEP_SECONDS,
-    metrics.REQUEST_SECONDS,
-    metrics.QUEUE_SECONDS,
-    metrics.STAGE_SECONDS,
-    metrics.BUDGET_SPENT,
-    metrics.BATCH_ROWS,
-    metrics.CACHE_RISK,
-    metrics.COST_ERROR,
-    metrics.DEADLINE_SLACK,
-    metrics.RUNNING_SAMPLES,
-    metrics.WORKER_SPEED,
-    metrics.CONTROLLER_THRESHOLD,
-    metrics.WORKER_STATE,
-)
 _MAX_DATAGRAM = 1 << 20
 _LOG = logging.getLogger("rheostat.worker.metrics")
-
-Series = Counter | Gauge | Histogram
 
 
 class PortTaken(RuntimeError):
     """The metrics port is somebody else's, or its address not ours."""
 
 
-def _series(metric: Metric, registry: CollectorRegistry) -> Series:
-    if metric.kind == "histogram":
-        return Histogram(metric.name, metric.help, metric.labels, buckets=metric.buckets, registry=registry)
-    kind = Counter if metric.kind == "counter" else Gauge
-    return kind(metric.name, metric.help, metric.labels, registry=registry)
-
-
 class WorkerMetrics:
     """The series a worker owns, and the work not yet settled."""
 
-    def __init__(self) -> None:
-        disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = CollectorRegistry()
-        self._series = {metric.name: _series(metric, self.registry) for metric in OWNED}
+    def __init__(self, engine_pid: Callable[[], int | None] = lambda: None) -> None:
+        """Args:
+        engine_pid: of the engine process that runs now, whose memory and time are shown beside our own.
+        """
+        self._series = Series(metrics.owned_by("worker"))
+        self.registry = self._series.registry
+        ProcessCollector("rheostat_engine", lambda: engine_pid() or "none", registry=self.registry)
         self._unsettled: dict[str, dict[str, float]] = {}
 
     def serve(self, host: str, port: int) -> Callable[[], None]:
@@ -96,12 +61,14 @@ class WorkerMetrics:
     def show_state(self, state: WorkerState) -> None:
         """Set the gauge of `state` to 1 and of all others to 0."""
         for one in WorkerState:
-            self._apply(Amount(metric=metrics.WORKER_STATE.name, labels=(one,), value=float(one is state)))
+            self._series.add(metrics.WORKER_STATE, float(one is state), one)
 
     def receive(self, dispatch: Dispatch) -> None:
         """Take in one datagram of the engine."""
+        for one in dispatch.expected:
+            self._series.expect(one.model, one.budgets)
         for amount in dispatch.amounts:
-            self._apply(amount)
+            self._series.record(amount.metric, amount.value, amount.labels, amount.trace_id)
         for work in dispatch.work:
             self._count(work)
         for settled in dispatch.settled:
@@ -110,38 +77,31 @@ class WorkerMetrics:
                 self._write_off(spent, settled.waste)
 
     def _count(self, work: Work) -> None:
-        for metric, value in (
-            (metrics.STEPS, 1.0),
-            (metrics.STEP_TFLOPS, work.tflops),
-            (metrics.STEP_SECONDS, work.seconds),
-        ):
-            self._apply(Amount(metric=metric.name, labels=(work.model, work.action), value=value))
-        for outcome, blocks in (("run", work.blocks_run), ("skipped", work.blocks_total - work.blocks_run)):
-            self._apply(Amount(metric=metrics.BLOCKS.name, labels=(work.model, outcome), value=blocks))
+        add, model, action = self._series.add, work.model, work.action
+        add(metrics.STEPS, 1, model, action)
+        add(metrics.STEP_TFLOPS, work.tflops, model, action)
+        add(metrics.STEP_SECONDS, work.seconds, model, action, trace_id=work.trace_id)
+        add(metrics.BLOCKS, work.blocks_run, model, "run")
+        add(metrics.BLOCKS, work.blocks_total - work.blocks_run, model, "skipped")
         by_model = self._unsettled.setdefault(work.job, {})
         by_model[work.model] = by_model.get(work.model, 0.0) + work.tflops
 
-    def engine_died(self) -> None:
-        """Write off what the dead engine process had not settled."""
+    def engine_died(self, reason: Literal["crash", "unfit"] | None = None) -> None:
+        """Write off what the dead engine process had not settled.
+
+        Args:
+            reason: why it has to be replaced; None: its end was asked for.
+        """
+        if reason is not None:
+            self._series.add(metrics.RESTARTS, 1, reason)
         for spent in self._unsettled.values():
             self._write_off(spent, "crash")
         self._unsettled.clear()
-        running = self._series[metrics.RUNNING_SAMPLES.name]
-        running.clear()
+        self._series.clear(metrics.RUNNING_SAMPLES)
 
     def _write_off(self, spent: dict[str, float], reason: str) -> None:
         for model, tflops in spent.items():
-            self._apply(Amount(metric=metrics.WASTED.name, labels=(model, reason), value=tflops))
-
-    def _apply(self, amount: Amount) -> None:
-        series = self._series[amount.metric]
-        child = series.labels(*amount.labels) if amount.labels else series
-        if isinstance(child, Counter):
-            child.inc(amount.value)
-        elif isinstance(child, Gauge):
-            child.set(amount.value)
-        else:
-            child.observe(amount.value)
+            self._series.add(metrics.WASTED, tflops, model, reason)
 
 
 def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], None]:
@@ -160,7 +120,7 @@ def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], 
                 return
             try:
                 worker_metrics.receive(Dispatch.model_validate_json(raw))
-            except (ValidationError, KeyError):
+            except (KeyError, ValueError):
                 _LOG.exception("an unreadable datagram of the engine was dropped")
 
     asyncio.get_running_loop().add_reader(inlet.fileno(), drain)

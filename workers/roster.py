@@ -44,6 +44,7 @@ class HeldJob:
         engine_id: its name in the engine while it runs there.
         fate: what came from outside: cancel, hand back, or lost; None: go on.
         ending: somebody commits it or hands it back at this moment.
+        trace_id: of the trace it belongs to, 32 hex digits; metrics name it as an exemplar.
     """
 
     claimed: ClaimedJob
@@ -51,6 +52,7 @@ class HeldJob:
     engine_id: str | None = None
     fate: Verdict | None = None
     ending: bool = False
+    trace_id: str | None = None
     steps_done: int = 0
     spent_tflops: float = 0.0
     other_tflops: float = 0.0
@@ -115,12 +117,12 @@ class Roster:
         """The job that runs in the engine under this id, unless its end has begun."""
         return next((job for job in self if job.engine_id == engine_id and not job.ending), None)
 
-    def hold(self, claimed: tuple[ClaimedJob, ...]) -> None:
+    def hold(self, claimed: tuple[ClaimedJob, ...]) -> list[HeldJob]:
         """Take jobs on; from now on their leases are renewed."""
-        for one in claimed:
-            fate = Verdict.CANCEL if one.cancel else None
-            self._jobs[str(one.key)] = HeldJob(one, fate=fate)
+        taken = [HeldJob(one, fate=Verdict.CANCEL if one.cancel else None) for one in claimed]
+        self._jobs.update((job.name, job) for job in taken)
         self._show()
+        return taken
 
     def drop(self, job: HeldJob) -> None:
         """Let a job go: committed, handed back or lost."""

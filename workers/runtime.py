@@ -43,7 +43,7 @@ from workers.patience import end
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
 from workers.settings import WorkerSettings
-from workers.side_talk import hear_cancels, tell_speed
+from workers.side_talk import hear_cancels, tell_memory, tell_speed
 from workers.speed import Speedometer
 from workers.telling import tell_preview, tell_step
 
@@ -110,6 +110,7 @@ class Runtime:
                     self._publisher.run(),
                     hear_cancels(self._queue, self._worker, self._hear_cancel),
                     tell_speed(self._queue, self._entries, self._speed, self._meter),
+                    tell_memory(lambda: self._free_bytes, self._meter),
                 )
             ]
             await self._serve(claims)
@@ -141,14 +142,14 @@ class Runtime:
         return Room(most, self._free_bytes, idle=not held, models=rooms)
 
     def _take(self, claimed: tuple[ClaimedJob, ...]) -> None:
-        self._roster.hold(claimed)
+        taken = self._roster.hold(claimed)
         if self._hand_back_at is not None:
             self._hand_back_what_waits()
-        for one in claimed:
-            age_s = max(0.0, time.time() - one.created_ms / 1000)
-            self._meter.add(metrics.QUEUE_SECONDS, age_s, one.request.model)
-            if one.attempt > 1:
-                self._meter.add(metrics.ATTEMPTS, 1, one.request.model, "crash")
+        for job in taken:
+            age_s = max(0.0, time.time() - job.claimed.created_ms / 1000)
+            self._meter.add(metrics.QUEUE_SECONDS, age_s, job.model, trace_id=job.trace_id)
+            if job.claimed.attempt > 1:
+                self._meter.add(metrics.ATTEMPTS, 1, job.model, "crash")
         self._something_to_do.set()
 
     async def _admit(self) -> None:
@@ -222,7 +223,7 @@ class Runtime:
     def _book(self, job: HeldJob, done: StepDone) -> None:
         job.steps_done += 1
         job.spent_tflops += done.line.tflops
-        self._meter.step(job.name, done.model, done.line)
+        self._meter.step(job.name, done.model, done.line, job.trace_id)
         self._publisher.add(job, tell_step(done, job.claimed.attempt))
 
     async def _rest(self) -> None:

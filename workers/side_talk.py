@@ -14,6 +14,7 @@ from workers.patience import patiently
 from workers.speed import Speedometer
 
 _SPEED_EVERY_S = 10.0
+_MEMORY_EVERY_S = 5.0
 
 
 async def hear_cancels(queue: JobQueue, worker: str, cancel: Callable[[str], None]) -> None:
@@ -44,3 +45,10 @@ async def tell_speed(queue: JobQueue, models: Collection[str], speed: Speedomete
             meter.add(metrics.WORKER_SPEED, measured, model)
             await patiently(partial(catalog.set_speed, model, measured), "speed")
         await asyncio.sleep(_SPEED_EVERY_S)
+
+
+async def tell_memory(free_bytes: Callable[[], int], meter: Meter) -> None:
+    """Keep the gauge of free memory true, for ever."""
+    while True:
+        meter.add(metrics.WORKER_FREE, free_bytes())
+        await asyncio.sleep(_MEMORY_EVERY_S)

@@ -41,7 +41,7 @@ class Supervisor:
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
         self.name = settings.name or f"{socket.gethostname()[:40]}-{secrets.token_hex(3)}"
-        self._metrics = WorkerMetrics()
+        self._metrics = WorkerMetrics(lambda: self._nursery.engine_pid)
         self._state = WorkerState.STARTING
         self._draining = asyncio.Event()
         self._drain_s = settings.drain_s
@@ -73,10 +73,10 @@ class Supervisor:
             stack.callback(outlet.close)
             self._read_meter = listen(inlet, self._metrics)
             stack.callback(asyncio.get_running_loop().remove_reader, inlet.fileno())
-            if self._settings.metrics_port is not None:
-                stack.callback(self._metrics.serve(self._settings.metrics_host, self._settings.metrics_port))
             self._nursery = Nursery(self._settings, board_fd, outlet.fileno())
             stack.callback(self._nursery.close)
+            if self._settings.metrics_port is not None:
+                stack.callback(self._metrics.serve(self._settings.metrics_host, self._settings.metrics_port))
             self._queue = self._make_queue()
             stack.push_async_callback(self._queue.close)
             self._catalog = Catalog(self._queue)
@@ -148,15 +148,17 @@ class Supervisor:
             state=WorkerState.DRAINING if self._draining.is_set() else WorkerState.STARTING
         )
         self._read_meter()
-        self._metrics.engine_died()
+        was_ready = report.state in (WorkerState.READY, WorkerState.DRAINING)
+        asked_for = self._draining.is_set()
+        self._metrics.engine_died(None if asked_for else "crash" if was_ready else "unfit")
         self._show_state()
         if code != 0:
             _LOG.warning("engine %s ended (%s) %s", worker, code, report.unfit)
-        if self._draining.is_set():
+        if asked_for:
             self._run_errand(self._hand_back(worker, report.leases))
         else:
             self._run_errand(self._abandon(worker))
-        return report.state in (WorkerState.READY, WorkerState.DRAINING)
+        return was_ready
 
     async def _abandon(self, worker: str) -> None:
         """Give a dead engine's jobs back, and when their back-off is over ring the bell for them."""

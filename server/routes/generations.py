@@ -127,7 +127,7 @@ async def cancel(request: Request) -> Response:
     if outcome == "ended":
         raise Conflict(f"the job has already ended: {record.status}", param="id", code="already_ended")
     if outcome == "cancelled":
-        gateway.metrics.jobs.labels(record.model, JobStatus.CANCELLED).inc()
+        gateway.metrics.ended(record.model, JobStatus.CANCELLED)
     return await answer(request, record, 200)
 
 

@@ -11,8 +11,6 @@ from server.params import gateway_of
 
 router = APIRouter(tags=["health"])
 
-PROMETHEUS_TEXT = "text/plain; version=0.0.4; charset=utf-8"
-
 
 @router.get("/livez")
 async def livez(_: Request) -> Response:
@@ -31,8 +29,8 @@ async def readyz(request: Request) -> Response:
 
 @router.get("/metrics")
 async def metrics(request: Request) -> Response:
-    """Prometheus text; gauges of the queue are read from Redis now."""
+    """Prometheus text or OpenMetrics, as asked; gauges of the queue are read from Redis now."""
     gateway = gateway_of(request)
-    return Response(
-        await gateway.metrics.render(gateway.jobqueue, gateway.catalog), media_type=PROMETHEUS_TEXT
-    )
+    accept = request.headers.get("accept", "")
+    page = await gateway.metrics.render(gateway.jobqueue, gateway.catalog, accept)
+    return Response(page.body, headers={"Content-Type": page.content_type})

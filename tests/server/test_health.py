@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import httpx
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocol.artifacts import ArtifactStore
@@ -77,6 +78,27 @@ async def test_metrics_of_the_queue(http: httpx.AsyncClient, jobqueue: JobQueue,
         await ended(http, job["id"])
     found = await _samples(http)
     assert (found["rheostat_queue_jobs"], found["rheostat_outstanding_tflops"]) == (0, 0)
+
+
+async def test_a_catalogued_model_stands_at_zero(http: httpx.AsyncClient) -> None:
+    """What is not built yet too: nobody is degraded, no webhook is sent."""
+    text = (await http.get("/metrics")).text
+    for line in (
+        'rheostat_degraded_total{model="flux-tiny"} 0.0',
+        'rheostat_shed_total{reason="deadline_infeasible_now"} 0.0',
+        'rheostat_webhooks_total{outcome="delivered"} 0.0',
+        'rheostat_jobs_total{model="flux-tiny",status="cancelled"} 0.0',
+    ):
+        assert line in text
+
+
+async def test_openmetrics_for_who_asks(http: httpx.AsyncClient) -> None:
+    plain = await http.get("/metrics")
+    assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
+    asked = await http.get("/metrics", headers={"Accept": "application/openmetrics-text;version=1.0.0"})
+    assert asked.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
+    assert asked.text.endswith("# EOF\n")
+    assert {family.name for family in parse_openmetrics(asked.text)} >= {"rheostat_shed", "rheostat_redis_up"}
 
 
 async def test_requests_are_counted_by_template(http: httpx.AsyncClient) -> None:

@@ -3,18 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import urllib.request
 from collections.abc import Iterator
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from protocol import metrics
 from protocol.receipts import Action, StepLine
 from protocol.states import WorkerState
 from workers.meter import Dispatch, Meter
-from workers.metrics import OWNED, WorkerMetrics, listen
+from workers.metrics import WorkerMetrics, listen
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def scrape(port: int, accept: str) -> str:
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/metrics", headers={"Accept": accept})
+    with urllib.request.urlopen(request) as answer:
+        return answer.read().decode()
+
 
 LINE = StepLine(index=0, action=Action.ROUTED, blocks_run=3, blocks_total=8, tflops=0.25, seconds=0.5)
 
@@ -124,13 +139,85 @@ def test_one_state_at_a_time() -> None:
 def test_served_over_http_under_the_contracts_names() -> None:
     worker = WorkerMetrics()
     worker.show_state(WorkerState.READY)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     stop = worker.serve("127.0.0.1", port)
     try:
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
             families = {family.name for family in text_string_to_metric_families(answer.read().decode())}
     finally:
         stop()
-    assert families == {metric.name.removesuffix("_total") for metric in OWNED}
+    owned = {metric.name.removesuffix("_total") for metric in metrics.owned_by("worker")}
+    assert {name for name in families if not name.startswith(("process_", "rheostat_engine_"))} == owned
+
+
+async def test_a_served_model_stands_at_zero_and_keeps_what_it_counted(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    inlet, outlet = pair
+    meter, worker = Meter(outlet), WorkerMetrics()
+    read = listen(inlet, worker)
+    meter.add(metrics.JOBS, 2, "m", "failed")
+    meter.expect("m", ["0.35", "0.5"])
+    meter.flush()
+    read()
+    meter.expect("m", ["0.35", "0.5"])
+    meter.flush()
+    read()
+    asyncio.get_running_loop().remove_reader(inlet.fileno())
+    sample = worker.registry.get_sample_value
+    assert sample("rheostat_jobs_total", {"model": "m", "status": "failed"}) == 2
+    assert sample("rheostat_jobs_total", {"model": "m", "status": "completed"}) == 0
+    assert sample("rheostat_wasted_tflops_total", {"model": "m", "reason": "audit"}) == 0
+    assert sample("rheostat_audit_distance_count", {"model": "m", "budget": "0.35"}) == 0
+    assert sample("rheostat_running_samples", {"model": "m"}) is None, "a gauge is told, not assumed"
+
+
+async def test_trace_ids_become_exemplars_for_who_reads_openmetrics(
+    pair: tuple[socket.socket, socket.socket],
+) -> None:
+    inlet, outlet = pair
+    meter, worker = Meter(outlet), WorkerMetrics()
+    read = listen(inlet, worker)
+    meter.add(metrics.REQUEST_SECONDS, 2.5, "m", "completed", trace_id="0123456789abcdef" * 2)
+    meter.step("job", "m", LINE, trace_id="fedcba9876543210" * 2)
+    meter.flush()
+    read()
+    asyncio.get_running_loop().remove_reader(inlet.fileno())
+    port = free_port()
+    stop = worker.serve("127.0.0.1", port)
+    try:
+        told = {
+            accept: scrape(port, accept) for accept in ("application/openmetrics-text; version=1.0.0", "")
+        }
+    finally:
+        stop()
+    openmetrics, text = told.values()
+    seen = {
+        (sample.name, sample.labels["le"]): sample.exemplar
+        for family in parse_openmetrics(openmetrics)
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    by_bucket = {key: (exemplar.labels["trace_id"][:4], exemplar.value) for key, exemplar in seen.items()}
+    assert by_bucket == {
+        ("rheostat_request_seconds_bucket", "3.0"): ("0123", 2.5),
+        ("rheostat_step_seconds_bucket", "0.5"): ("fedc", 0.5),
+    }
+    assert "trace_id" not in text
+
+
+def test_engines_that_ended_unasked_are_counted_by_why() -> None:
+    worker = WorkerMetrics()
+    for reason in ("crash", "crash", "unfit", None):
+        worker.engine_died(reason)
+    assert value(worker, metrics.RESTARTS, "crash") == 2
+    assert value(worker, metrics.RESTARTS, "unfit") == 1
+
+
+def test_memory_and_start_of_the_engine_process_are_shown_while_there_is_one() -> None:
+    pids: list[int | None] = [os.getpid()]
+    worker = WorkerMetrics(lambda: pids[-1])
+    memory = "rheostat_engine_process_resident_memory_bytes"
+    assert (worker.registry.get_sample_value(memory) or 0) > 1 << 20
+    pids.append(None)
+    assert worker.registry.get_sample_value(memory) is None
