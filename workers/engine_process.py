@@ -68,6 +68,7 @@ def _warm(settings: WorkerSettings, meter: Meter, speed: Speedometer) -> tuple[E
     for entry in entries:
         meter.expect(entry.name, [budget_label(budget) for budget in entry.calibrated_budgets])
     warm_up(engine, entries, meter, speed)
+    meter.flush()
     return engine, [one.model_copy(update={"tflops_per_second": speed.of(one.name)}) for one in entries]
 
 
