@@ -48,8 +48,10 @@ STAGE_SECONDS_BUCKETS = (
 SLACK_BUCKETS = (-600, -120, -60, -30, -10, -5, -1, 0, 1, 5, 10, 30, 60, 120, 600)
 """With 0 among them: what is at or below it was late."""
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
-RISK = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 2.0, 5.0)
+RISK = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
+"""Methods have scales of their own: relative errors of a few hundredths, and ours of a few units."""
 RATIO = (0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0)
+COST_RATIO = (0.1, 0.25, 0.5, 0.75, 0.9, 1.0, 1.1, 1.25, 1.5, 2.0, 3.0, 5.0, 10.0)
 DISTANCE = (0.001, 0.0025, 0.005, 0.01, 0.02, 0.035, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 0.75, 1.0)
 
 ENDS = tuple(status.value for status in JobStatus if status.ended)
@@ -190,7 +192,11 @@ CACHE_RISK = Metric(
     "rheostat_cache_risk", "histogram", "Risk an evaluation was decided by.", ("model",), RISK
 )
 COST_ERROR = Metric(
-    "rheostat_cost_error_ratio", "histogram", "Measured over predicted seconds of a turn.", ("model",), RATIO
+    "rheostat_cost_error_ratio",
+    "histogram",
+    "Measured over predicted seconds of a turn.",
+    ("model",),
+    COST_RATIO,
 )
 DEADLINE_SLACK = Metric(
     "rheostat_deadline_slack_seconds",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from deploy.observability.panels import (
     MODEL,
-    RATE,
     SHARE,
     TFLOPS_PER_SECOND,
     Board,
@@ -124,13 +123,13 @@ KEEPING = Row(
             "RheostatAuditDistanceDrifts",
         ),
         Panel(
-            "Risks above 1",
-            "Share of decisions at which the risk was beyond 1: the forecast was no better than none.",
+            "Median risk over threshold",
+            "Above 1, most decisions are for a full evaluation: the budget has no slack for these prompts.",
             SHARE,
             (
                 Query(
-                    f'1 - sum by (model) (rate({metrics.CACHE_RISK.name}_bucket{{{MODEL},le="1.0"}}[{RATE}]))'
-                    f" / (sum by (model) (rate({metrics.CACHE_RISK.name}_count{{{MODEL}}}[{RATE}])) > 0)",
+                    f"{quantile(0.5, metrics.CACHE_RISK, 'model')}"
+                    f" / avg by (model) ({metrics.CONTROLLER_THRESHOLD.name}{{{MODEL}}})",
                     "{{model}}",
                     _NO_METHOD,
                 ),

@@ -47,6 +47,9 @@ def recording_rules(objectives: Objectives) -> tuple[Group, ...]:
     )
 
 
+NOBODY_LATE = "no request was late or failed"
+
+
 def late_ratio(window_s: int) -> str:
     """Name of the share of ended requests that were late or failed."""
     return f"model:rheostat_requests_late:ratio_rate{duration(window_s)}"
@@ -64,7 +67,7 @@ def _latency(objectives: Objectives, windows: Sequence[int]) -> tuple[Rule, ...]
     for window_s in windows:
         window = objectives.duration(window_s)
         late = " or ".join(_late(models, limit_s, window) for models, limit_s in (images, videos))
-        rules.append(Rule(late_ratio(window_s), late, "no request has ended"))
+        rules.append(Rule(late_ratio(window_s), late, NOBODY_LATE))
         ended = f'{metrics.REQUEST_SECONDS.name}_count{{status!="cancelled"}}'
         rules.append(Rule(ended_requests(window_s), f"sum by (model) (increase({ended}[{window}]))"))
     return tuple(rules)

@@ -16,11 +16,11 @@ from deploy.observability.panels import (
     quantile,
     quantiles,
 )
-from deploy.observability.rules import late_ratio
+from deploy.observability.rules import NOBODY_LATE, late_ratio
 from protocol import metrics
 
 _ENTRY = "reading-service"
-_CALM = "nothing was refused or failed"
+_CALM = "nothing was refused"
 _ENDED = f'{MODEL},status="completed"'
 _NO_DEADLINE = "no request named a deadline"
 
@@ -56,7 +56,7 @@ LATENCY = Row(
             "Share of requests that missed the latency objective or failed, over the windows of the alerts.",
             SHARE,
             tuple(
-                Query(f"{late_ratio(window)}{{{MODEL}}}", f"{{{{model}}}} {said}")
+                Query(f"{late_ratio(window)}{{{MODEL}}}", f"{{{{model}}}} {said}", NOBODY_LATE)
                 for window, said in ((5 * MINUTE, "5m"), (HOUR, "1h"), (DAY, "1d"))
             ),
             "RheostatLatencyBurnsFast",
@@ -80,7 +80,7 @@ LATENCY = Row(
             "Deadlines missed",
             "Share of jobs with a deadline that ended after it.",
             SHARE,
-            (Query(_late_of_deadline(), "{{model}}", _NO_DEADLINE),),
+            (Query(_late_of_deadline(), "{{model}}", "no job that named a deadline ended after it"),),
             "RheostatQueueOverdue",
         ),
         Panel(

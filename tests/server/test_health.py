@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import time
 from pathlib import Path
 
 import httpx
+import psutil
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
@@ -62,6 +64,26 @@ async def test_redis_goes_and_comes_back(serve: Gateways, make_valkey: MakeValke
         valkey.start()
         assert (await http.get("/readyz")).status_code == 200
         assert (await http.get("/v1/models")).status_code == 200
+
+
+async def test_a_scrape_does_not_wait_for_a_redis_that_hangs(
+    serve: Gateways, make_valkey: MakeValkey, tmp_path: Path
+) -> None:
+    """Prometheus would give up after 10 s and call the gateway gone; unbounded, four tries take 20 s."""
+    valkey = make_valkey()
+    url = await serve(redis_url=valkey.url, artifacts=str(tmp_path / "own"))
+    async with httpx.AsyncClient(base_url=url, timeout=40) as http:
+        assert "rheostat_redis_up 1.0" in (await http.get("/metrics")).text
+        hanging = psutil.Process(valkey.pid)
+        hanging.suspend()
+        try:
+            started = time.monotonic()
+            text = (await http.get("/metrics")).text
+            took_s = time.monotonic() - started
+        finally:
+            hanging.resume()
+    assert "rheostat_redis_up 0.0" in text
+    assert took_s < 10
 
 
 async def test_metrics_of_the_queue(http: httpx.AsyncClient, jobqueue: JobQueue, hire: Hire) -> None:

@@ -1,0 +1,1 @@
+"""Whether everything that can be seen of the system can be seen: see `__main__`."""
