@@ -31,13 +31,17 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, dict[str, Any]]]:
 
 def test_calibrate_hands_on_what_was_given(asked: list[tuple[str, dict[str, Any]]]) -> None:
     words = ["--prompts", "p.txt", "--num-prompts", "12", "--dtype", "bfloat16", "--work", "w"]
-    assert main(["calibrate", "a", *words, "--methods", "softcap,static", "--max-minutes", "3"]) == 0
+    assert (
+        main(["calibrate", "a", *words, "--methods", "pare,static", "--reference", "t", "--max-minutes", "3"])
+        == 0
+    )
     given = {
         "prompts_file": Path("p.txt"),
         "num_prompts": 12,
         "dtype": "bfloat16",
         "work": Path("w"),
-        "methods": ("softcap", "static"),
+        "methods": ("pare", "static"),
+        "reference": "t",
         "max_minutes": 3.0,
     }
     assert asked == [("a", given)]
@@ -45,7 +49,7 @@ def test_calibrate_hands_on_what_was_given(asked: list[tuple[str, dict[str, Any]
 
 def test_calibrate_leaves_out_what_was_not(asked: list[tuple[str, dict[str, Any]]]) -> None:
     assert main(["calibrate", "flux-tiny"]) == 0
-    silent = dict.fromkeys(("prompts_file", "work", "methods", "max_minutes"))
+    silent = dict.fromkeys(("prompts_file", "work", "methods", "reference", "max_minutes"))
     assert asked == [("flux-tiny", {**silent, "dtype": "float32", "num_prompts": 256})]
 
 
