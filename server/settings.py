@@ -1,7 +1,7 @@
 """The gateway's settings: command line over environment over file over default.
 
-Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue` after another
-`__`, those of `images` likewise; the file is YAML with the same names. Unknown keys in the file are refused.
+Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue`, `s3` and
+`images` after another `__`; the file is YAML with the same names. Unknown keys in the file are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from protocol.jobqueue.settings import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.s3 import S3Settings
 from protocol.start_images import ImageLimits
 from server.places import DATA_DIR
 
@@ -42,6 +43,8 @@ class ServerSettings(LayeredSettings):
     queue: QueueSettings = QueueSettings()
     artifacts: str = str(DATA_DIR / "artifacts")
     """A folder or an fsspec URL; the workers' too."""
+    s3: S3Settings = S3Settings()
+    """How the bucket is reached, if `artifacts` is one."""
     public_url: str | None = None
     """What callers reach us by, when that is not the Host they send."""
 

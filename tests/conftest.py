@@ -7,4 +7,4 @@ import os
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = ["tests.plugins.valkey", "tests.plugins.flux", "tests.plugins.wan", "tests.plugins.pare"]
+pytest_plugins = [f"tests.plugins.{name}" for name in ("valkey", "s3", "flux", "wan", "pare")]

@@ -88,7 +88,7 @@ async def _serve(
     waiting = asyncio.create_task(_beat(board))
     queue = await patiently(partial(JobQueue.connect, settings.redis_url, settings.queue), "the worker")
     try:
-        catalog, store = Catalog(queue), ArtifactStore(settings.artifacts)
+        catalog, store = Catalog(queue), ArtifactStore(settings.artifacts, settings.s3)
         await patiently(partial(store.ensure_shared, catalog), "the artifact store")
         for entry in entries:
             await patiently(partial(catalog.put, entry), "the catalog")

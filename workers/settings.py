@@ -1,7 +1,7 @@
 """The worker's settings: command line over environment over file over default.
 
-Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, parts of `queue` after another
-`__`; the file is YAML with the same names. Unknown keys are refused.
+Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, parts of `queue` and `s3`
+after another `__`; the file is YAML with the same names. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from protocol.jobqueue import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.s3 import S3Settings
 
 DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
 """Where everything on this machine lives unless told otherwise."""
@@ -33,6 +34,8 @@ class WorkerSettings(LayeredSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     artifacts: str = str(DATA_DIR / "artifacts")
     """A folder or an fsspec URL; the gateways' too."""
+    s3: S3Settings = S3Settings()
+    """How the bucket is reached, if `artifacts` is one."""
     models: Annotated[tuple[ModelName, ...], NoDecode, Field(min_length=1)] = ("flux-tiny",)
     """Names of reference models, folders or hub ids; in text, separated by commas."""
     device: str = "cpu"

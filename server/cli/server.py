@@ -30,6 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
+    from protocol.artifacts import NoDriver
     from protocol.connection import BadRedisUrl
     from protocol.jobqueue import UnsuitableServer
     from server.serving import run as serve
@@ -48,7 +49,7 @@ def run(options: argparse.Namespace) -> int:
         return 2
     try:
         serve(settings, options.listen_fd)
-    except (UnsuitableServer, BadRedisUrl) as error:
+    except (UnsuitableServer, BadRedisUrl, NoDriver) as error:
         print(f"rheostat: {error}", file=sys.stderr)
         return 2
     return 0
