@@ -5,14 +5,20 @@ from __future__ import annotations
 import logging
 import re
 import secrets
+import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from protocol.logs import about
 from server.errors import internal_error
 from server.metrics import GatewayMetrics
 
 REQUEST_ID = "X-Request-ID"
+LEFT = 499
+"""Counted where the caller left before there was an answer."""
+PROBES = ("/livez", "/readyz", "/metrics")
+"""Asked for every few seconds by machines."""
 _ACCEPTABLE = re.compile(r"[A-Za-z0-9._-]{1,128}", re.ASCII)
 
 log = logging.getLogger(__name__)
@@ -30,7 +36,12 @@ class Envelope:
             await self._app(scope, receive, send)
             return
         request_id = _request_id(Headers(scope=scope))
+        with about(request_id=request_id):
+            await self._answer(request_id, scope, receive, send)
+
+    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
         codes: list[int] = []
+        started = time.monotonic()
 
         async def send_named(message: Message) -> None:
             if message["type"] == "http.response.start":
@@ -41,11 +52,15 @@ class Envelope:
         try:
             await self._app(scope, receive, send_named)
         except Exception:
-            log.exception("request %s failed", request_id)
+            log.exception("the request failed")
             if not codes:
                 await internal_error()(scope, receive, send_named)
         finally:
-            self._metrics.http_requests.labels(_route(scope), str(codes[0] if codes else 499)).inc()
+            code, route = codes[0] if codes else LEFT, _route(scope)
+            self._metrics.http_requests.labels(route, str(code)).inc()
+            level = logging.DEBUG if route in PROBES else logging.INFO
+            seconds = round(time.monotonic() - started, 4)
+            log.log(level, "%s %s %d", scope["method"], route, code, extra={"seconds": seconds})
 
 
 def _request_id(headers: Headers) -> str:

@@ -30,6 +30,7 @@ class GatewayServer(uvicorn.Server):
                 app,
                 lifespan="off",
                 access_log=False,
+                log_config=None,
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),

@@ -14,6 +14,7 @@ from pydantic_settings import SettingsConfigDict
 
 from protocol.jobqueue.settings import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.logs import LogFormat, LogLevel
 from protocol.s3 import S3Settings
 from protocol.start_images import ImageLimits
 from server.places import DATA_DIR
@@ -65,6 +66,8 @@ class ServerSettings(LayeredSettings):
     """How long a signed artifact URL works."""
     reap_every_s: Annotated[float, Field(gt=0)] = 1.0
     ready_needs_worker: bool = False
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "info"
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     """How long open calls may go on after SIGTERM."""
 

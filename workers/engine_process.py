@@ -11,6 +11,7 @@ from functools import partial
 from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.jobqueue import Catalog, JobQueue
+from protocol.logs import set_up
 from protocol.states import WorkerState
 from workers.board import Board, Report
 from workers.engine import Engine
@@ -40,6 +41,7 @@ def import_ahead() -> None:
 
 def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd: int) -> int:
     """Warm up, serve until drained; the exit code."""
+    set_up(settings.log_format, settings.log_level)
     board = Board(board_fd)
     board.report = Report(state=WorkerState.WARMING)
     meter = Meter(socket.socket(fileno=meter_fd))

@@ -18,6 +18,7 @@ from protocol.artifacts import ArtifactStore
 from protocol.errors import ErrorInfo
 from protocol.events import Artifact, Clip, Variant
 from protocol.jobqueue import JobQueue
+from protocol.logs import about, of_job
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobResult
 from protocol.states import JobStatus
@@ -69,14 +70,15 @@ class Finisher:
 
     def let_go(self, job: HeldJob) -> None:
         """Forget a job that somebody else owns by now: nothing more is written about it."""
-        _LOG.warning("%s is lost: its lease is somebody else's", job.name)
+        _LOG.warning("the job is lost: its lease is somebody else's", extra=of_job(job.name))
         self._publisher.forget(job)
         self._close(job, "discarded")
 
     def _begin(self, job: HeldJob, work: Coroutine[None, None, None]) -> None:
         assert not job.ending, "a job ends once"
         job.ending = True
-        task = asyncio.create_task(work)
+        with about(**of_job(job.name)):
+            task = asyncio.create_task(work)
         self._open.add(task)
         task.add_done_callback(self._ended)
 
@@ -101,7 +103,7 @@ class Finisher:
                 self._store_receipt(job, _with_outputs(receipt, encoded)),
             )
         except Exception as error:
-            _LOG.exception("%s cannot be stored", job.name)
+            _LOG.exception("the job cannot be stored")
             info = ErrorInfo(
                 code="store_failed", message=f"the result could not be stored ({type(error).__name__})"
             )
@@ -143,9 +145,10 @@ class Finisher:
         units = _units(result.totals)
         word = await patiently(lambda: self._queue.commit(key, token, status, units, result), "commit")
         if word == "lost":
-            _LOG.warning("%s was lost before its commit", job.name)
+            _LOG.warning("the job was lost before its commit")
         else:
             self._count_end(job, status, result.totals)
+            _LOG.info("the job is %s", status, extra=_account(job, result))
         self._close(job, "discarded" if word == "lost" else None)
 
     async def _hand_back(self, job: HeldJob, reason: Literal["drain", "preempt"]) -> None:
@@ -174,6 +177,16 @@ class Finisher:
         }
         for kind, tflops in kinds.items():
             add(metrics.COMPUTE, tflops, model, kind)
+
+
+def _account(job: HeldJob, result: JobResult) -> dict[str, object]:
+    """What the log says of a job's end."""
+    said: dict[str, object] = {"model": job.model, "attempt": job.claimed.attempt}
+    if result.error is not None:
+        said["code"] = result.error.code
+    if result.totals is not None:
+        said |= result.totals.model_dump(include={"granted", "spent", "tflops", "wall_s"})
+    return said
 
 
 def _clip(sample: EncodedSample, stills: Sequence[Variant]) -> Clip | None:

@@ -18,6 +18,7 @@ from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.errors import ErrorInfo, RheostatError
 from protocol.jobqueue import JobQueue
+from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP
 from protocol.records import ClaimedJob
 from protocol.states import WorkerState
@@ -164,7 +165,7 @@ class Runtime:
             except RheostatError as error:
                 self._finisher.fail(job, error.info)
             except Exception as error:
-                _LOG.exception("%s cannot be started", job.name)
+                _LOG.exception("the job cannot be started", extra=of_job(job.name))
                 self._finisher.fail(
                     job, ErrorInfo(code="job_failed", message=f"{type(error).__name__} at the start")
                 )

@@ -14,6 +14,7 @@ from pydantic_settings import NoDecode, SettingsConfigDict
 
 from protocol.jobqueue import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.logs import LogFormat, LogLevel
 from protocol.s3 import S3Settings
 
 DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
@@ -84,6 +85,10 @@ class WorkerSettings(LayeredSettings):
 
     An engine that had been ready restarts at once.
     """
+
+    log_format: LogFormat = "auto"
+    """`text`, `json`, or by whether standard error is a terminal."""
+    log_level: LogLevel = "info"
 
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None

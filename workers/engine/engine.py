@@ -13,6 +13,7 @@ from PIL.Image import Image
 
 from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatError, SampleFailed
 from protocol.jobs import GenerationRequest
+from protocol.logs import of_job
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP
 from workers.core import Stack
@@ -286,7 +287,7 @@ class Engine:
         if self._jobs.get(job.id) is not job:
             return
         if not isinstance(error, RheostatError):
-            _LOG.error("job %s failed", job.id, exc_info=error)
+            _LOG.error("the job failed", exc_info=error, extra=of_job(job.id))
             error = SampleFailed(f"the sample could not be computed ({type(error).__name__})")
         self._remove(job)
         events.append(Failed(job.id, error.info))

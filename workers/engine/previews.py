@@ -13,6 +13,7 @@ from PIL import Image
 from torch import Tensor
 
 from protocol.cost import decode_cost
+from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP
 from workers.core import Layout, Point, Prediction
 from workers.engine.events import Previewed
@@ -43,7 +44,7 @@ def preview(flight: Flight, latents: Tensor) -> Previewed | None:
     try:
         decoded = model.decode(latents, grid)
     except Exception:
-        _LOG.exception("sample %s cannot be previewed", flight.state.key)
+        _LOG.exception("sample %d cannot be previewed", flight.index, extra=of_job(job.id))
         return None
     flop = _decode_flop(flight, num_frames=1 if is_clip else None)
     job.preview_flop += flop
