@@ -92,7 +92,7 @@ class ArtifactStore:
             raise NoDriver(f"artifacts at {scheme}: {error} (rheostat[s3] has the driver of s3)") from error
         self._local = isinstance(self._fs, LocalFileSystem)
         driver = self._bucket.outages if self._bucket is not None else ()
-        self._outages = () if self._local else (OSError, *driver)
+        self._outages: tuple[type[Exception], ...] = () if self._local else (OSError, *driver)
 
     async def put(  # noqa: PLR0917 - an artifact is all of these
         self,

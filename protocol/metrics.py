@@ -11,6 +11,7 @@ from typing import Literal
 SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 ROWS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 64)
 RISK = (0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.5, 0.7, 1.0, 2.0, 5.0)
+DISTANCE = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.03, 0.05, 0.075, 0.1, 0.15, 0.2, 0.3, 0.5, 1.0)
 RATIO = (0.25, 0.5, 0.75, 0.9, 0.95, 1.0, 1.05, 1.1, 1.25, 1.5, 2.0)
 
 
@@ -63,6 +64,20 @@ CACHE_RISK = Metric(
 )
 COST_ERROR = Metric(
     "rheostat_cost_error_ratio", "histogram", "Measured over predicted seconds.", ("model",), RATIO
+)
+AUDIT_DISTANCE = Metric(
+    "rheostat_audit_distance",
+    "histogram",
+    "Relative L2 distance of audited latents to a run at full compute.",
+    ("model", "budget"),
+    DISTANCE,
+)
+AUDIT_PIXEL_DISTANCE = Metric(
+    "rheostat_audit_pixel_distance",
+    "histogram",
+    "Root mean square of the same in pixels, black to white being 1.",
+    ("model", "budget"),
+    DISTANCE,
 )
 DEADLINE_SLACK = Metric(
     "rheostat_deadline_slack_seconds", "histogram", "Deadline minus end; negative is late.", ("model",),

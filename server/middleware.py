@@ -13,6 +13,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from protocol.logs import about
 from server.errors import internal_error
 from server.metrics import GatewayMetrics
+from server.tracing import GatewayTracing, Note
 
 REQUEST_ID = "X-Request-ID"
 LEFT = 499
@@ -27,19 +28,24 @@ log = logging.getLogger(__name__)
 class Envelope:
     """A callable around the application."""
 
-    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, tracing: GatewayTracing) -> None:
         self._app = app
         self._metrics = metrics
+        self._tracing = tracing
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = _request_id(Headers(scope=scope))
-        with about(request_id=request_id):
-            await self._answer(request_id, scope, receive, send)
+        headers = Headers(scope=scope)
+        request_id = _request_id(headers)
+        with (
+            about(request_id=request_id),
+            self._tracing.call(scope["method"], headers, request_id) as note,
+        ):
+            await self._answer(request_id, note, scope, receive, send)
 
-    async def _answer(self, request_id: str, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, request_id: str, note: Note, scope: Scope, receive: Receive, send: Send) -> None:
         codes: list[int] = []
         started = time.monotonic()
 
@@ -58,6 +64,7 @@ class Envelope:
         finally:
             code, route = codes[0] if codes else LEFT, _route(scope)
             self._metrics.http_requests.labels(route, str(code)).inc()
+            note.answered(scope["method"], route, code)
             level = logging.DEBUG if route in PROBES else logging.INFO
             seconds = round(time.monotonic() - started, 4)
             log.log(level, "%s %s %d", scope["method"], route, code, extra={"seconds": seconds})

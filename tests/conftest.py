@@ -12,7 +12,7 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = [f"tests.plugins.{name}" for name in ("valkey", "s3", "flux", "wan", "pare")]
+pytest_plugins = [f"tests.plugins.{name}" for name in ("valkey", "s3", "otlp", "flux", "wan", "pare")]
 
 
 @pytest.fixture(autouse=True)

@@ -124,6 +124,7 @@ _WORKER_OPTIONS = {
 
 def _worker(options: argparse.Namespace) -> int:
     from protocol.connection import BadRedisUrl
+    from protocol.tracing import NoTracing
     from workers.metrics import PortTaken
     from workers.settings import WorkerSettings
     from workers.supervisor import Supervisor
@@ -137,7 +138,7 @@ def _worker(options: argparse.Namespace) -> int:
     set_up(settings.log_format, settings.log_level)
     try:
         return asyncio.run(Supervisor(settings).run())
-    except (BadRedisUrl, PortTaken) as error:
+    except (BadRedisUrl, PortTaken, NoTracing) as error:
         print(error, file=sys.stderr)
         return 2
 

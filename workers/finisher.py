@@ -18,10 +18,11 @@ from protocol.artifacts import ArtifactStore
 from protocol.errors import ErrorInfo
 from protocol.events import Artifact, Clip, Variant
 from protocol.jobqueue import JobQueue
-from protocol.logs import about, of_job
+from protocol.logs import about
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobResult
 from protocol.states import JobStatus
+from workers.auditor import Auditor
 from workers.engine import Result
 from workers.meter import Meter, Waste
 from workers.outputs import EncodedSample, encode_sample
@@ -29,6 +30,7 @@ from workers.patience import insist, patiently
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
 from workers.side_talk import lost_tflops
+from workers.story import Storyteller
 
 _LOG = logging.getLogger("rheostat.worker")
 
@@ -37,14 +39,24 @@ class Finisher:
     """Ends jobs beside the engine's turns."""
 
     def __init__(
-        self, queue: JobQueue, store: ArtifactStore, publisher: Publisher, meter: Meter, roster: Roster
+        self,
+        queue: JobQueue,
+        store: ArtifactStore,
+        *,
+        publisher: Publisher,
+        meter: Meter,
+        roster: Roster,
+        story: Storyteller,
+        auditor: Auditor,
     ) -> None:
         self._queue = queue
         self._store = store
         self._publisher = publisher
         self._meter = meter
         self._roster = roster
-        self._open: set[asyncio.Task[None]] = set()
+        self._story = story
+        self._auditor = auditor
+        self._open: set[asyncio.Task[object]] = set()
         self._failure: BaseException | None = None
 
     def check(self) -> None:
@@ -70,31 +82,32 @@ class Finisher:
 
     def let_go(self, job: HeldJob) -> None:
         """Forget a job that somebody else owns by now: nothing more is written about it."""
-        _LOG.warning("the job is lost: its lease is somebody else's", extra=of_job(job.name))
+        _LOG.warning("the job is lost: its lease is somebody else's", extra=job.log_ids)
         self._publisher.forget(job)
-        self._close(job, "discarded")
+        self._close(job, "discarded", "lost")
 
-    def _begin(self, job: HeldJob, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, job: HeldJob, work: Coroutine[None, None, object]) -> None:
         assert not job.ending, "a job ends once"
         job.ending = True
-        with about(**of_job(job.name)):
+        with about(**job.log_ids):
             task = asyncio.create_task(work)
         self._open.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._open.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
 
-    def _close(self, job: HeldJob, waste: Waste | None) -> None:
+    def _close(self, job: HeldJob, waste: Waste | None, outcome: str, code: str | None = None) -> None:
         self._roster.drop(job)
         self._meter.settle(job.name, waste)
+        self._story.end(job, outcome, code)
 
     async def _complete(self, job: HeldJob, result: Result) -> None:
         lost = await patiently(partial(lost_tflops, self._queue, job.claimed), "lost work")
         receipt = _of_attempt(result.receipt, job.claimed.attempt, lost)
-        started = time.monotonic()
+        started, began_s = time.monotonic(), time.time()
         try:
             encoded = await self._encode(job, result)
             _, artifacts, receipt_path = await asyncio.gather(
@@ -109,11 +122,13 @@ class Finisher:
             )
             await self._commit(job, JobStatus.FAILED, JobResult(error=info, totals=receipt.totals))
             return
+        self._story.stored(job, began_s)
         self._meter.add(metrics.STAGE_SECONDS, time.monotonic() - started, job.model, "store")
         for stage, seconds in result.stage_seconds.items():
             self._meter.add(metrics.STAGE_SECONDS, seconds, job.model, stage)
         outcome = JobResult(artifacts=artifacts, totals=receipt.totals, receipt_path=receipt_path)
-        await self._commit(job, JobStatus.COMPLETED, outcome)
+        if await self._commit(job, JobStatus.COMPLETED, outcome):
+            await self._auditor.consider(job, result)
 
     async def _encode(self, job: HeldJob, result: Result) -> list[EncodedSample]:
         fps = job.running.fps
@@ -139,24 +154,27 @@ class Finisher:
     async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
         return await self._store.put_receipt(job.claimed.key, job.claimed.attempt, receipt)
 
-    async def _commit(self, job: HeldJob, status: JobStatus, result: JobResult) -> None:
+    async def _commit(self, job: HeldJob, status: JobStatus, result: JobResult) -> bool:
+        """Whether it was still ours to end."""
         await self._publisher.flush()
         key, token = job.claimed.key, job.claimed.token
         units = _units(result.totals)
         word = await patiently(lambda: self._queue.commit(key, token, status, units, result), "commit")
         if word == "lost":
             _LOG.warning("the job was lost before its commit")
-        else:
-            self._count_end(job, status, result.totals)
-            _LOG.info("the job is %s", status, extra=_account(job, result))
-        self._close(job, "discarded" if word == "lost" else None)
+            self._close(job, "discarded", "lost")
+            return False
+        self._count_end(job, status, result.totals)
+        _LOG.info("the job is %s", status, extra=_account(job, result))
+        self._close(job, None, status, None if result.error is None else result.error.code)
+        return True
 
     async def _hand_back(self, job: HeldJob, reason: Literal["drain", "preempt"]) -> None:
         self._publisher.forget(job)
         key, token = job.claimed.key, job.claimed.token
         await patiently(lambda: self._queue.release(key, token, reason), "release")
         self._meter.add(metrics.ATTEMPTS, 1, job.model, reason)
-        self._close(job, "discarded")
+        self._close(job, "discarded", "handed back")
 
     def _count_end(self, job: HeldJob, status: JobStatus, totals: Totals | None) -> None:
         add, model, now_s = self._meter.add, job.model, time.time()

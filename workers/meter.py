@@ -14,10 +14,11 @@ from pydantic import BaseModel, ConfigDict
 from protocol import metrics
 from protocol.metrics import Metric
 from protocol.receipts import StepLine
+from workers.told import Told
 
 Waste = Literal["crash", "warmup", "audit", "discarded"]
 _MAX_AMOUNTS = 256
-"""Of each kind in one datagram: about 80 kB, below the 200 kB that Linux lets through."""
+"""Of each kind in one datagram: about 150 kB, below the 200 kB that Linux lets through."""
 
 
 class Amount(BaseModel):
@@ -61,6 +62,7 @@ class Dispatch(BaseModel):
     amounts: tuple[Amount, ...] = ()
     work: tuple[Work, ...] = ()
     settled: tuple[Settled, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 class Meter:
@@ -75,6 +77,7 @@ class Meter:
         self._amounts: list[Amount] = []
         self._work: list[Work] = []
         self._settled: list[Settled] = []
+        self._told: list[Told] = []
 
     def add(self, metric: Metric, value: float, *labels: str) -> None:
         """Note `value` for a counter (to add), a histogram (to observe) or a gauge (to set)."""
@@ -93,13 +96,18 @@ class Meter:
         """Note that `job` ended, and under which name its steps are wasted if they are."""
         self._settled.append(Settled(job=job, waste=waste))
 
+    def tell(self, told: Told) -> None:
+        """Note what stands in a job's trace; sent in the order in which it came."""
+        self._told.append(told)
+
     def flush(self) -> None:
         """Send what was gathered; what the socket does not take stays for the next time."""
-        while self._amounts or self._work or self._settled:
+        while self._amounts or self._work or self._settled or self._told:
             dispatch = Dispatch(
                 amounts=tuple(self._amounts[:_MAX_AMOUNTS]),
                 work=tuple(self._work[:_MAX_AMOUNTS]),
                 settled=() if len(self._work) > _MAX_AMOUNTS else tuple(self._settled[:_MAX_AMOUNTS]),
+                told=tuple(self._told[:_MAX_AMOUNTS]),
             )
             try:
                 self._outlet.send(dispatch.model_dump_json().encode())
@@ -108,3 +116,4 @@ class Meter:
             del self._amounts[: len(dispatch.amounts)]
             del self._work[: len(dispatch.work)]
             del self._settled[: len(dispatch.settled)]
+            del self._told[: len(dispatch.told)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from prometheus_client import (
     CollectorRegistry,
@@ -25,6 +25,7 @@ from protocol import metrics
 from protocol.metrics import Metric
 from protocol.states import WorkerState
 from workers.meter import Amount, Dispatch, Work
+from workers.told import Told
 
 OWNED = (
     metrics.JOBS,
@@ -42,6 +43,8 @@ OWNED = (
     metrics.BATCH_ROWS,
     metrics.CACHE_RISK,
     metrics.COST_ERROR,
+    metrics.AUDIT_DISTANCE,
+    metrics.AUDIT_PIXEL_DISTANCE,
     metrics.DEADLINE_SLACK,
     metrics.RUNNING_SAMPLES,
     metrics.WORKER_SPEED,
@@ -144,8 +147,13 @@ class WorkerMetrics:
             child.observe(amount.value)
 
 
-def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], None]:
+def listen(
+    inlet: socket.socket, worker_metrics: WorkerMetrics, hear: Callable[[Sequence[Told]], None] | None = None
+) -> Callable[[], None]:
     """Feed datagrams from `inlet` to the metrics on the running loop.
+
+    Args:
+        hear: takes what is told of jobs for their traces.
 
     Returns:
         A call that takes in at once what has arrived.
@@ -159,7 +167,10 @@ def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], 
             except BlockingIOError:
                 return
             try:
-                worker_metrics.receive(Dispatch.model_validate_json(raw))
+                dispatch = Dispatch.model_validate_json(raw)
+                worker_metrics.receive(dispatch)
+                if hear is not None:
+                    hear(dispatch.told)
             except (ValidationError, KeyError):
                 _LOG.exception("an unreadable datagram of the engine was dropped")
 

@@ -35,6 +35,7 @@ def run(options: argparse.Namespace) -> int:
     from protocol.connection import BadRedisUrl
     from protocol.jobqueue import UnsuitableServer
     from protocol.logs import set_up
+    from protocol.tracing import NoTracing
     from server.serving import run as serve
     from server.settings import ServerSettings
 
@@ -47,7 +48,7 @@ def run(options: argparse.Namespace) -> int:
     set_up(settings.log_format, settings.log_level)
     try:
         serve(settings, options.listen_fd)
-    except (UnsuitableServer, BadRedisUrl, NoDriver) as error:
+    except (UnsuitableServer, BadRedisUrl, NoDriver, NoTracing) as error:
         print(f"rheostat: {error}", file=sys.stderr)
         return 2
     return 0

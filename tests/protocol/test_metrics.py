@@ -27,6 +27,7 @@ CONTRACT = {
     "rheostat_controller_threshold": "model",
     "rheostat_deadline_slack_seconds": "model",
     "rheostat_cost_error_ratio": "model",
+    "rheostat_audit_distance": "model,budget",
     "rheostat_queue_jobs": "model",
     "rheostat_outstanding_tflops": "model",
     "rheostat_oldest_job_seconds": "model",
@@ -39,7 +40,19 @@ CONTRACT = {
 }
 """Names and labels that dashboards rely on, as the contract gives them; others may be added."""
 
-LABELS = {"model", "status", "action", "outcome", "kind", "reason", "route", "code", "stage", "state"}
+LABELS = {
+    "model",
+    "status",
+    "action",
+    "outcome",
+    "kind",
+    "reason",
+    "route",
+    "code",
+    "stage",
+    "state",
+    "budget",
+}
 """All that may stand in a label: each from a small closed set. No job, key or prompt."""
 
 

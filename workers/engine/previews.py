@@ -7,6 +7,7 @@ decoded: a causal decoder makes it from the first latent frame alone, at a fract
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import torch
 from PIL import Image
@@ -31,6 +32,16 @@ def estimate(layout: Layout, point: Point, output: Tensor) -> Tensor:
     """Where a straight path from `point` ends: the clean latents as the guided `output` has them."""
     assert layout.prediction is Prediction.FLOW, "no family predicts anything else yet"
     return point.latents - point.sigma * output
+
+
+def due(flights: Iterable[Flight]) -> list[Previewed]:
+    """The previews of those who fly on and whose estimate was kept for one."""
+    shown = []
+    for flight in flights:
+        if flight.estimate is not None:
+            shown.append(preview(flight, flight.estimate))
+            flight.estimate = None
+    return [one for one in shown if one is not None]
 
 
 def preview(flight: Flight, latents: Tensor) -> Previewed | None:
