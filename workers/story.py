@@ -53,8 +53,20 @@ class Storyteller:
     def stepped(self, job: HeldJob, event: StepDone) -> None:
         if job.lease_name not in self._leases:
             return
-        told = event.line.model_dump(include={"seconds", "index", "action", "blocks_run", "tflops", "risk"})
-        self._meter.tell(Stepped(lease=job.lease_name, ended_s=event.ended_s, sample=event.sample, **told))
+        line = event.line
+        self._meter.tell(
+            Stepped(
+                lease=job.lease_name,
+                ended_s=event.ended_s,
+                seconds=line.seconds,
+                sample=event.sample,
+                index=line.index,
+                action=line.action,
+                blocks_run=line.blocks_run,
+                tflops=line.tflops,
+                risk=line.risk,
+            )
+        )
 
     def decoded(self, job: HeldJob, event: SampleFinished) -> None:
         if job.lease_name in self._leases:
