@@ -63,6 +63,12 @@ def settings() -> WorkerSettings:
 
 
 @pytest.fixture
+def store(tmp_path: Path) -> ArtifactStore:
+    """Of the loop."""
+    return ArtifactStore(str(tmp_path / "artifacts"))
+
+
+@pytest.fixture
 def served(load_flux: Callable[[str, str], Any]) -> list[Any]:
     """The models of the loop."""
     return [load_flux("plain", "float32")]
@@ -76,7 +82,7 @@ def served_with_clips(served: list[Any], load_wan: Callable[[str, str], Any]) ->
 
 @pytest_asyncio.fixture
 async def bench(
-    valkey_url: str, tmp_path: Path, served: list[Any], settings: WorkerSettings
+    valkey_url: str, tmp_path: Path, store: ArtifactStore, served: list[Any], settings: WorkerSettings
 ) -> AsyncIterator[Bench]:
     """A running loop that serves `served`, drained at the end."""
     desk = await Desk.open(valkey_url)
@@ -87,7 +93,6 @@ async def bench(
     inlet, outlet = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     worker_metrics = WorkerMetrics()
     listen(inlet, worker_metrics)
-    store = ArtifactStore(str(tmp_path / "artifacts"))
     runtime = Runtime(
         "worker",
         settings,
