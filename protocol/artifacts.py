@@ -1,9 +1,9 @@
 """The artifact store: pictures, clips and receipts as files that gateways and workers share.
 
-Any place fsspec knows will do: a folder (the default) or, with the matching driver installed,
-`s3://bucket/prefix`. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}` and, for
-stills of a video, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's files go by
-prefix. Bytes are stored before the commit that names them. What a job was given stands under
+Any place fsspec knows will do: a folder (the default), a bucket `s3://bucket/prefix` (`protocol.s3`), or what
+else has its driver installed. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}`
+and, for stills of a video, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's
+files go by prefix. Bytes are stored before the commit that names them. What a job was given stands under
 `{tenant}/{job}/given`, stored before the job is queued.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import secrets
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from protocol.errors import Gone, NotFound, Unavailable
 from protocol.events import Artifact, Clip, StillName, Variant
 from protocol.receipts import Receipt
 from protocol.records import JobKey
+from protocol.s3 import Bucket, S3Settings, is_bucket
 
 EXTENSIONS = {
     "image/png": "png",
@@ -37,6 +39,9 @@ EXTENSIONS = {
     "application/json": "json",
 }
 NONCE_FILE = ".rheostat-nonce"
+RETRY_AFTER_S = 5
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -52,6 +57,10 @@ class Still:
     height: int
 
 
+class NoDriver(ValueError):
+    """The store's URL needs a driver that is not installed; the message says which."""
+
+
 class NonceKeeper(Protocol):
     """Where the shared nonce is agreed on: the catalog in Redis."""
 
@@ -63,12 +72,27 @@ class NonceKeeper(Protocol):
 class ArtifactStore:
     """Files under one root, addressed by relative paths with forward slashes."""
 
-    def __init__(self, url_or_path: str) -> None:
+    def __init__(self, url_or_path: str, s3: S3Settings | None = None) -> None:
         """Args:
         url_or_path: a folder, or a URL of any fsspec file system.
+        s3: how a bucket is reached, if it is one.
+
+        Raises:
+            NoDriver: the URL's file system is not installed.
         """
-        self._fs, self._root = url_to_fs(url_or_path)
+        self._bucket: Bucket | None = None
+        try:
+            if is_bucket(url_or_path):
+                self._bucket = Bucket(url_or_path, s3 or S3Settings())
+                self._fs, self._root = self._bucket.fs, self._bucket.root
+            else:
+                self._fs, self._root = url_to_fs(url_or_path)
+        except (ImportError, ValueError) as error:
+            scheme = url_or_path.partition(":")[0]
+            raise NoDriver(f"artifacts at {scheme}: {error} (rheostat[s3] has the driver of s3)") from error
         self._local = isinstance(self._fs, LocalFileSystem)
+        driver = self._bucket.outages if self._bucket is not None else ()
+        self._outages: tuple[type[Exception], ...] = () if self._local else (OSError, *driver)
 
     async def put(  # noqa: PLR0917 - an artifact is all of these
         self,
@@ -132,6 +156,19 @@ class ArtifactStore:
             raise Gone("the stored artifact is damaged")
         return data
 
+    async def link(self, file: Artifact | Variant) -> str | None:
+        """Where the file can be fetched without us for a while; None: only `get` has its bytes.
+
+        Raises:
+            Gone: nothing is there any more, or not so many bytes as were stored.
+        """
+        bucket = self._bucket
+        if bucket is None or not bucket.presigned:
+            return None
+        if await self._in_thread(lambda: self._size(file.path)) != file.bytes:
+            raise Gone("the stored artifact is damaged")
+        return await self._in_thread(lambda: bucket.link(self._full(file.path), file.media_type))
+
     async def get_receipt(self, path: str) -> Receipt:
         """The receipt at `path`; raises as `get` does."""
         return Receipt.model_validate_json(await self.get(path))
@@ -166,7 +203,16 @@ class ArtifactStore:
         return path, digest
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
-        return await asyncio.to_thread(work)
+        """Do `work`. Where the store is another machine its being away is `Unavailable`, not our mistake."""
+        try:
+            return await asyncio.to_thread(work)
+        except self._outages as error:
+            log.warning("the artifact store: %s: %s", type(error).__name__, error)
+            raise Unavailable(
+                "the artifact store cannot be reached",
+                code="artifacts_unavailable",
+                retry_after_s=RETRY_AFTER_S,
+            ) from error
 
     def _full(self, path: str) -> str:
         return f"{self._root}/{path}"
@@ -184,12 +230,20 @@ class ArtifactStore:
             raise Gone("the artifact has expired") from error
         return bytes(data)
 
+    def _size(self, path: str) -> int:
+        try:
+            return int(self._fs.size(self._full(path)))
+        except FileNotFoundError as error:
+            raise Gone("the artifact has expired") from error
+
     def _delete(self, prefix: str) -> None:
         if self._fs.exists(self._full(prefix)):
             self._fs.rm(self._full(prefix), recursive=True)
 
     def _nonce(self) -> str:
         """The store's nonce, made if there is none. Of several who make one at the same time, one wins."""
+        with suppress(Gone):
+            return self._read(NONCE_FILE).decode()
         with suppress(FileExistsError):
             self._create(NONCE_FILE, secrets.token_hex(16).encode())
         return self._read(NONCE_FILE).decode()

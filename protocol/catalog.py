@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 from protocol.calibration import CalibrationPoint
 from protocol.shapes import ModelShapes
 
+STANDARD_BUDGETS = (0.25, 0.35, 0.5, 0.75, 1.0)
+
 
 def _absent(value: object) -> bool:
     """Left out where there is none, so that older gateways read the entry."""
@@ -108,3 +110,8 @@ class CatalogEntry(_Frozen):
     def calibrated_budgets(self) -> tuple[float, ...]:
         """Shares of full compute that some method was calibrated at, rounded to two decimals, rising."""
         return tuple(sorted({round(point.budget, 2) for point in self.points}))
+
+    def nearest_budget(self, share: float) -> float:
+        """The calibrated budget nearest to a share; where nothing is calibrated, of `STANDARD_BUDGETS`."""
+        known = self.calibrated_budgets or STANDARD_BUDGETS
+        return min(known, key=lambda budget: abs(budget - share))

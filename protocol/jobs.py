@@ -30,7 +30,7 @@ Side = Annotated[int, Field(ge=1, le=65_536)]
 class GenerationInput(BaseModel):
     """What to make. Fields left out take the model's default; fields a family does not have are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     prompt: Prompt
     negative_prompt: NegativePrompt | None = None
@@ -63,7 +63,8 @@ class GenerationInput(BaseModel):
 class GenerationRequest(BaseModel):
     """One job as asked for."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    # Errors are logged, and a prompt must not be.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
     model: ModelName
     input: GenerationInput

@@ -198,6 +198,13 @@ COST_ERROR = Metric(
     ("model",),
     COST_RATIO,
 )
+AUDIT_PIXEL_DISTANCE = Metric(
+    "rheostat_audit_pixel_distance",
+    "histogram",
+    "Root mean square of the same in pixels, black to white being 1.",
+    ("model", "budget"),
+    DISTANCE,
+)
 DEADLINE_SLACK = Metric(
     "rheostat_deadline_slack_seconds",
     "histogram",

@@ -50,6 +50,8 @@ class NewJob:
         due_ms: when it should be done; None: `default_due_ms` after acceptance.
         plan_steps: evaluations of all samples, for progress.
         idempotency: (route, SHA-256 of the caller's Idempotency-Key).
+        trace: the `traceparent` of its admission, if it is traced.
+        audit: whether it may be run again to see what its budget cost.
     """
 
     key: JobKey
@@ -65,6 +67,8 @@ class NewJob:
     floor_mflop: int = 0
     due_ms: int | None = None
     idempotency: tuple[str, str] | None = None
+    trace: str | None = None
+    audit: bool = True
 
 
 Outcome = Literal["ok", "replay", "conflict", "full", "quota"]
@@ -157,6 +161,8 @@ class ClaimedJob:
         solo: must run alone: the worker claims nothing more until it has ended.
         checkpoint: what `save` left, if anything.
         cancel: cancelled meanwhile (only seen when a claim is repeated).
+        trace, audit: see `NewJob`.
+        before: the token of the lease before this one, which was handed back or crashed.
     """
 
     key: JobKey
@@ -171,6 +177,9 @@ class ClaimedJob:
     solo: bool
     checkpoint: bytes | None
     cancel: bool
+    trace: str | None = None
+    audit: bool = True
+    before: str | None = None
 
 
 class ModelRoom(NamedTuple):

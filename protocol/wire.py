@@ -3,9 +3,9 @@
 The job's hash, written by `submit` and changed only by the scripts (numbers in decimal, empty = absent):
 
     from submit      state model digest flow rank due units mem fp nonce req full granted floor num_steps
-                     created idem
-    while it lives   attempt crashes solo_crashes passed token worker solo cancel released_by ckpt step pub
-                     started seq
+                     created idem trace audit
+    while it lives   attempt crashes solo_crashes passed token before worker solo cancel released_by ckpt
+                     step pub started seq
     at its end       ended ended_by spent result
 
 `req` is the resolved request as JSON and opaque to the scripts; `result` a JobResult as JSON. A stream entry
@@ -57,6 +57,8 @@ def encode_submission(job: NewJob, nonce: str) -> list[str | bytes | int]:
         *(due, job.units, job.mem_bytes, job.fingerprint, nonce, idempotency),
         *("req", encode_request(job.request), "digest", job.digest, "num_steps", job.plan_steps),
         *("full", job.full_mflop, "granted", job.granted_mflop, "floor", job.floor_mflop),
+        *(("trace", job.trace) if job.trace else ()),
+        *(() if job.audit else ("audit", "0")),
     ]
 
 
@@ -97,7 +99,8 @@ def decode_claimed(row: Sequence[bytes], token: str) -> ClaimedJob:
     Raises:
         pydantic.ValidationError: the request cannot be read (written by another version).
     """
-    name, request, attempt, digest, full, granted, due, created, solo, checkpoint, cancel = row
+    name, request, attempt, digest, full, granted, due, created, solo, checkpoint, cancel, *rest = row
+    trace, audit, before = rest
     return ClaimedJob(
         key=JobKey.parse(name.decode()),
         request=decode_request(request),
@@ -111,6 +114,9 @@ def decode_claimed(row: Sequence[bytes], token: str) -> ClaimedJob:
         solo=solo == b"1",
         checkpoint=checkpoint or None,
         cancel=cancel == b"1",
+        trace=trace.decode() or None,
+        audit=audit != b"0",
+        before=before.decode() or None,
     )
 
 

@@ -26,6 +26,7 @@ from protocol.resolve import resolve
 from protocol.start_images import reference_to
 from server.auth import Caller
 from server.metrics import GatewayMetrics
+from server.tracing import GatewayTracing, Note
 
 FLOP_PER_MFLOP = 10**6
 MAX_RETRY_AFTER_S = 120
@@ -63,6 +64,11 @@ class Quote:
         return self.price.full_flop // FLOP_PER_MFLOP
 
     @property
+    def asked(self) -> float:
+        """The ceiling as a share of full compute."""
+        return self.request.compute_budget.share_of(self.full_mflop)
+
+    @property
     def other_mflop(self) -> int:
         return self.price.other_flop // FLOP_PER_MFLOP
 
@@ -90,10 +96,13 @@ class Quote:
 class Admission:
     """Decides whether a request becomes a job."""
 
-    def __init__(self, jobqueue: JobQueue, catalog: Catalog, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, jobqueue: JobQueue, catalog: Catalog, metrics: GatewayMetrics, tracing: GatewayTracing
+    ) -> None:
         self._jobqueue = jobqueue
         self._catalog = catalog
         self._metrics = metrics
+        self._tracing = tracing
 
     async def submit(
         self,
@@ -116,13 +125,29 @@ class Admission:
             Conflict, InvalidRequest: the id or the Idempotency-Key stands for another body.
             QueueFull, DeadlineInfeasibleNow: not now.
         """
+        with self._tracing.admission() as note:
+            return await self._submit(request, key, caller, idempotency, image, note)
+
+    async def _submit(  # noqa: PLR0917 - all that `submit` was given
+        self,
+        request: GenerationRequest,
+        key: JobKey,
+        caller: Caller,
+        idempotency: tuple[str, str] | None,
+        image: KeptImage | None,
+        note: Note,
+    ) -> Submission:
+        note.tell(model=request.model)
         quote = await self.quote(request, caller)
+        note.tell(budget=quote.asked, granted=quote.plan.granted)
         if image is not None:
             quote = replace(quote, request=_starting_from(image.reference, quote.request))
             request = _starting_from(image.sha256, request)
         if not await self._jobqueue.stands(key, idempotency):
             await self._check_deadline(quote)
-        submission = await self._jobqueue.submit(self._job(request, quote, key, idempotency))
+        job = replace(self._job(request, quote, key, idempotency), trace=note.traceparent, audit=caller.audit)
+        submission = await self._jobqueue.submit(job)
+        note.tell(outcome=submission.outcome, job_id=submission.key.id, tenant=key.tenant)
         if submission.outcome == "conflict":
             raise _conflict(idempotency is not None)
         if submission.outcome in ("full", "quota"):

@@ -42,7 +42,7 @@ def create_app(settings: ServerSettings, jobqueue: JobQueue, store: ArtifactStor
         app.include_router(router)
     errors.install(app)
     openapi.install(app)
-    app.add_middleware(Envelope, metrics=gateway.metrics)
+    app.add_middleware(Envelope, metrics=gateway.metrics, tracing=gateway.tracing)
     return app
 
 

@@ -14,10 +14,11 @@ from server.settings import ApiKey
 
 @dataclass(frozen=True)
 class Caller:
-    """A known caller. `tenant` owns the jobs; `models` None means all."""
+    """A known caller. `tenant` owns the jobs; `models` None means all; `audit`: they may be run again."""
 
     tenant: str
     models: frozenset[str] | None = None
+    audit: bool = True
 
     def require_model(self, model: str) -> None:
         """Raises Forbidden if this caller may not use `model`."""
@@ -38,7 +39,7 @@ class Doorkeeper:
 
     def __init__(self, keys: Mapping[str, ApiKey]) -> None:
         self._callers = {
-            key.sha256: Caller(name, None if key.models is None else frozenset(key.models))
+            key.sha256: Caller(name, None if key.models is None else frozenset(key.models), key.audit)
             for name, key in keys.items()
         }
 

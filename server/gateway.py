@@ -19,6 +19,7 @@ from server.auth import Doorkeeper
 from server.metrics import GatewayMetrics
 from server.settings import ServerSettings
 from server.signing import Signer
+from server.tracing import GatewayTracing
 
 log = logging.getLogger(__name__)
 
@@ -44,7 +45,8 @@ class Gateway:
         self.store = store
         self.metrics = GatewayMetrics()
         self.doorkeeper = Doorkeeper(settings.api_keys)
-        self.admission = Admission(jobqueue, catalog, self.metrics)
+        self.tracing = GatewayTracing(settings.tracing)
+        self.admission = Admission(jobqueue, catalog, self.metrics, self.tracing)
         self.draining = asyncio.Event()
         self._opened = False
         self._signer: Signer | None = None
@@ -67,6 +69,7 @@ class Gateway:
             with suppress(asyncio.CancelledError):
                 await task
         await self.hub.stop()
+        await asyncio.to_thread(self.tracing.close)
 
     async def signer(self) -> Signer:
         """The signer with the secret all gateways share."""

@@ -14,6 +14,7 @@ from starlette.requests import Request
 
 from protocol.errors import Gone, InvalidRequest, NotFound, RheostatError, Unauthorized, Unavailable
 from protocol.jobs import GenerationRequest
+from protocol.logs import mention, of_job
 from protocol.records import JobKey, Submission
 from protocol.start_images import MEDIA_TYPE, PARAM, ImageLimits, inline_bytes, read_image, to_png
 from server.admission import KeptImage
@@ -32,6 +33,7 @@ async def submit(
         RheostatError: as `Admission.submit`, or the image is not one that is taken.
     """
     gateway, caller = gateway_of(request), caller_of(request)
+    mention(**of_job(str(key)))
     if native.input.image is None:
         return await gateway.admission.submit(native, key, caller, idempotency=idempotency)
     await gateway.admission.quote(native, caller)

@@ -71,6 +71,7 @@ class LocalSystem:
         self._listener = listen(options.host, options.port)
         redis_url = options.redis_url or self._start_valkey()
         shared = ["--redis-url", redis_url, "--artifacts", str(options.data_dir / "artifacts")]
+        shared += ["--log-format", "text"]
         self._gateway = self._child("gateway", ["server", "server", *self._gateway_arguments(), *shared])
         models = [] if options.models is None else ["--models", options.models]
         self._workers = [

@@ -10,6 +10,7 @@ from starlette.requests import Request
 
 from protocol.errors import InvalidRequest, NotFound
 from protocol.jobs import JOB_ID_PATTERN
+from protocol.logs import mention, of_job
 from protocol.records import JobKey
 from server.auth import Caller
 from server.gateway import Gateway
@@ -37,14 +38,21 @@ def new_key(request: Request, caller: Caller) -> JobKey:
         raise InvalidRequest(
             "an id has 1 to 64 letters, digits, _ or -", param="id", details={"allowed": JOB_ID_PATTERN}
         )
-    return JobKey(caller.tenant, job_id)
+    return _named(caller.tenant, job_id)
 
 
 def known_key(tenant: str, job_id: str) -> JobKey:
     """The key of a job looked up; a name no job can have is simply not found."""
     if not _JOB_ID.fullmatch(job_id):
         raise no_such_job()
-    return JobKey(tenant, job_id)
+    return _named(tenant, job_id)
+
+
+def _named(tenant: str, job_id: str) -> JobKey:
+    """The key; what is logged from here on names it."""
+    key = JobKey(tenant, job_id)
+    mention(**of_job(str(key)))
+    return key
 
 
 def no_such_job() -> NotFound:

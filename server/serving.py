@@ -30,6 +30,7 @@ class GatewayServer(uvicorn.Server):
                 app,
                 lifespan="off",
                 access_log=False,
+                log_config=None,
                 log_level="warning",
                 server_header=False,
                 timeout_graceful_shutdown=max(1, round(settings.drain_s)),
@@ -52,8 +53,8 @@ class GatewayServer(uvicorn.Server):
 
 async def serve(settings: ServerSettings, listener: socket.socket) -> None:
     """Serve on `listener` until a signal, then drain for at most `drain_s`."""
-    jobqueue = make_jobqueue(settings)
-    server = GatewayServer(create_app(settings, jobqueue, ArtifactStore(settings.artifacts)), settings)
+    jobqueue, store = make_jobqueue(settings), ArtifactStore(settings.artifacts, settings.s3)
+    server = GatewayServer(create_app(settings, jobqueue, store), settings)
     try:
         await server.gateway.start()
         log.info("listening on %s:%s", *listener.getsockname()[:2])

@@ -1,7 +1,8 @@
 """The gateway's settings: command line over environment over file over default.
 
-Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue` after another
-`__`, those of `images` likewise; the file is YAML with the same names. Unknown keys in the file are refused.
+Environment variables are the field names in capitals after `RHEOSTAT_SERVER_`, parts of `queue`, `s3`,
+`images` and `tracing` after another `__`; the file is YAML with the same names. Unknown keys in the file are
+refused.
 """
 
 from __future__ import annotations
@@ -14,19 +15,26 @@ from pydantic_settings import SettingsConfigDict
 
 from protocol.jobqueue.settings import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.logs import LogFormat, LogLevel
+from protocol.s3 import S3Settings
 from protocol.start_images import ImageLimits
+from protocol.tracing import TracingSettings
 from server.places import DATA_DIR
 
 KeyName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
 
 
 class ApiKey(BaseModel):
-    """One caller. The key itself is never stored, only its SHA-256 in hex; `models` None means all."""
+    """One caller. The key itself is never stored, only its SHA-256 in hex; `models` None means all.
+
+    Without `audit` its jobs are never run again to see what their budgets cost in quality.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     models: tuple[str, ...] | None = None
+    audit: bool = True
 
 
 class ServerSettings(LayeredSettings):
@@ -42,6 +50,8 @@ class ServerSettings(LayeredSettings):
     queue: QueueSettings = QueueSettings()
     artifacts: str = str(DATA_DIR / "artifacts")
     """A folder or an fsspec URL; the workers' too."""
+    s3: S3Settings = S3Settings()
+    """How the bucket is reached, if `artifacts` is one."""
     public_url: str | None = None
     """What callers reach us by, when that is not the Host they send."""
 
@@ -62,6 +72,10 @@ class ServerSettings(LayeredSettings):
     """How long a signed artifact URL works."""
     reap_every_s: Annotated[float, Field(gt=0)] = 1.0
     ready_needs_worker: bool = False
+    log_format: LogFormat = "auto"
+    log_level: LogLevel = "info"
+    tracing: TracingSettings = TracingSettings()
+    """Where spans of jobs go; off without an endpoint."""
     drain_s: Annotated[float, Field(ge=0)] = 10.0
     """How long open calls may go on after SIGTERM."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
-import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
+from protocol.logs import set_up
 from protocol.methods import CACHES, FEWER_STEPS, LEARNED, VARIANTS
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ _UNFINISHED = 3
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; its exit code (2: the arguments or settings are wrong, 3: out of time, call again)."""
     options = _parser().parse_args(arguments)
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s",
-    )
+    set_up("auto" if options.command == "engine" else "text", "info")
     run = {
         "worker": _worker,
         "engine": _engine,
@@ -119,6 +115,8 @@ _WORKER_OPTIONS = {
     "name": "this worker's name",
     "max-running-jobs": "jobs in the engine at once",
     "drain-s": "seconds that running jobs get after SIGTERM",
+    "log-format": "auto, text or json",
+    "log-level": "debug, info, warning or error",
     "metrics-host": "address of the metrics port",
     "metrics-port": "where Prometheus reads; 0: any free port",
 }
@@ -126,6 +124,7 @@ _WORKER_OPTIONS = {
 
 def _worker(options: argparse.Namespace) -> int:
     from protocol.connection import BadRedisUrl
+    from protocol.tracing import NoTracing
     from workers.metrics import PortTaken
     from workers.settings import WorkerSettings
     from workers.supervisor import Supervisor
@@ -136,9 +135,10 @@ def _worker(options: argparse.Namespace) -> int:
     except (ValidationError, FileNotFoundError) as error:
         print(error, file=sys.stderr)
         return 2
+    set_up(settings.log_format, settings.log_level)
     try:
         return asyncio.run(Supervisor(settings).run())
-    except (BadRedisUrl, PortTaken) as error:
+    except (BadRedisUrl, PortTaken, NoTracing) as error:
         print(error, file=sys.stderr)
         return 2
 

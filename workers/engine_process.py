@@ -11,6 +11,7 @@ from functools import partial
 from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.jobqueue import Catalog, JobQueue
+from protocol.logs import set_up
 from protocol.metrics import budget_label
 from protocol.states import WorkerState
 from workers.board import Board, Report
@@ -41,6 +42,7 @@ def import_ahead() -> None:
 
 def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd: int) -> int:
     """Warm up, serve until drained; the exit code."""
+    set_up(settings.log_format, settings.log_level)
     board = Board(board_fd)
     board.report = Report(state=WorkerState.WARMING)
     meter = Meter(socket.socket(fileno=meter_fd))
@@ -92,7 +94,7 @@ async def _serve(
     waiting = asyncio.create_task(_beat(board))
     queue = await patiently(partial(JobQueue.connect, settings.redis_url, settings.queue), "the worker")
     try:
-        catalog, store = Catalog(queue), ArtifactStore(settings.artifacts)
+        catalog, store = Catalog(queue), ArtifactStore(settings.artifacts, settings.s3)
         await patiently(partial(store.ensure_shared, catalog), "the artifact store")
         for entry in entries:
             await patiently(partial(catalog.put, entry), "the catalog")

@@ -18,9 +18,11 @@ from protocol.artifacts import ArtifactStore
 from protocol.errors import ErrorInfo
 from protocol.events import Artifact, Clip, Variant
 from protocol.jobqueue import JobQueue
+from protocol.logs import about
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobResult
 from protocol.states import JobStatus
+from workers.auditor import Auditor
 from workers.engine import Result
 from workers.meter import Meter, Waste
 from workers.outputs import EncodedSample, encode_sample
@@ -28,6 +30,7 @@ from workers.patience import insist, patiently
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
 from workers.side_talk import lost_tflops
+from workers.story import Storyteller
 
 _LOG = logging.getLogger("rheostat.worker")
 
@@ -36,14 +39,24 @@ class Finisher:
     """Ends jobs beside the engine's turns."""
 
     def __init__(
-        self, queue: JobQueue, store: ArtifactStore, publisher: Publisher, meter: Meter, roster: Roster
+        self,
+        queue: JobQueue,
+        store: ArtifactStore,
+        *,
+        publisher: Publisher,
+        meter: Meter,
+        roster: Roster,
+        story: Storyteller,
+        auditor: Auditor,
     ) -> None:
         self._queue = queue
         self._store = store
         self._publisher = publisher
         self._meter = meter
         self._roster = roster
-        self._open: set[asyncio.Task[None]] = set()
+        self._story = story
+        self._auditor = auditor
+        self._open: set[asyncio.Task[object]] = set()
         self._failure: BaseException | None = None
 
     def check(self) -> None:
@@ -69,31 +82,33 @@ class Finisher:
 
     def let_go(self, job: HeldJob) -> None:
         """Forget a job that somebody else owns by now: nothing more is written about it."""
-        _LOG.warning("%s is lost: its lease is somebody else's", job.name)
+        _LOG.warning("the job is lost: its lease is somebody else's", extra=job.log_ids)
         self._publisher.forget(job)
-        self._close(job, "discarded")
+        self._close(job, "discarded", "lost")
 
-    def _begin(self, job: HeldJob, work: Coroutine[None, None, None]) -> None:
+    def _begin(self, job: HeldJob, work: Coroutine[None, None, object]) -> None:
         assert not job.ending, "a job ends once"
         job.ending = True
-        task = asyncio.create_task(work)
+        with about(**job.log_ids):
+            task = asyncio.create_task(work)
         self._open.add(task)
         task.add_done_callback(self._ended)
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _ended(self, task: asyncio.Task[object]) -> None:
         self._open.discard(task)
         if not task.cancelled() and task.exception() is not None:
             self._failure = task.exception()
 
-    def _close(self, job: HeldJob, waste: Waste | None) -> None:
+    def _close(self, job: HeldJob, waste: Waste | None, outcome: str, code: str | None = None) -> None:
         self._roster.drop(job)
         self._meter.settle(job.name, waste)
+        self._story.end(job, outcome, code)
         self._meter.flush()  # a crash from here on must not write off what stands in a receipt
 
     async def _complete(self, job: HeldJob, result: Result) -> None:
         lost = await patiently(partial(lost_tflops, self._queue, job.claimed), "lost work")
         receipt = _of_attempt(result.receipt, job.claimed.attempt, lost)
-        started = time.monotonic()
+        started, began_s = time.monotonic(), time.time()
         try:
             encoded = await self._encode(job, result)
             _, artifacts, receipt_path = await asyncio.gather(
@@ -102,16 +117,18 @@ class Finisher:
                 self._store_receipt(job, _with_outputs(receipt, encoded)),
             )
         except Exception as error:
-            _LOG.exception("%s cannot be stored", job.name)
+            _LOG.exception("the job cannot be stored")
             info = ErrorInfo(
                 code="store_failed", message=f"the result could not be stored ({type(error).__name__})"
             )
             await self._commit(job, JobStatus.FAILED, JobResult(error=info, totals=receipt.totals))
             return
+        self._story.stored(job, began_s)
         for stage, seconds in {**result.stage_seconds, "store": time.monotonic() - started}.items():
             self._meter.add(metrics.STAGE_SECONDS, seconds, job.model, stage, trace_id=job.trace_id)
         outcome = JobResult(artifacts=artifacts, totals=receipt.totals, receipt_path=receipt_path)
-        await self._commit(job, JobStatus.COMPLETED, outcome)
+        if await self._commit(job, JobStatus.COMPLETED, outcome):
+            await self._auditor.consider(job, result)
 
     async def _encode(self, job: HeldJob, result: Result) -> list[EncodedSample]:
         fps = job.running.fps
@@ -137,23 +154,27 @@ class Finisher:
     async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
         return await self._store.put_receipt(job.claimed.key, job.claimed.attempt, receipt)
 
-    async def _commit(self, job: HeldJob, status: JobStatus, result: JobResult) -> None:
+    async def _commit(self, job: HeldJob, status: JobStatus, result: JobResult) -> bool:
+        """Whether it was still ours to end."""
         await self._publisher.flush()
         key, token = job.claimed.key, job.claimed.token
         units = _units(result.totals)
         word = await patiently(lambda: self._queue.commit(key, token, status, units, result), "commit")
         if word == "lost":
-            _LOG.warning("%s was lost before its commit", job.name)
-        else:
-            self._count_end(job, status, result.totals)
-        self._close(job, "discarded" if word == "lost" else None)
+            _LOG.warning("the job was lost before its commit")
+            self._close(job, "discarded", "lost")
+            return False
+        self._count_end(job, status, result.totals)
+        _LOG.info("the job is %s", status, extra=_account(job, result))
+        self._close(job, None, status, None if result.error is None else result.error.code)
+        return True
 
     async def _hand_back(self, job: HeldJob, reason: Literal["drain", "preempt"]) -> None:
         self._publisher.forget(job)
         key, token = job.claimed.key, job.claimed.token
         await patiently(lambda: self._queue.release(key, token, reason), "release")
         self._meter.add(metrics.ATTEMPTS, 1, job.model, reason)
-        self._close(job, "discarded")
+        self._close(job, "discarded", "handed back")
 
     def _count_end(self, job: HeldJob, status: JobStatus, totals: Totals | None) -> None:
         add, model, now_s, trace_id = self._meter.add, job.model, time.time(), job.trace_id
@@ -175,6 +196,16 @@ class Finisher:
         }
         for kind, tflops in kinds.items():
             add(metrics.COMPUTE, tflops, model, kind)
+
+
+def _account(job: HeldJob, result: JobResult) -> dict[str, object]:
+    """What the log says of a job's end."""
+    said: dict[str, object] = {"model": job.model, "attempt": job.claimed.attempt}
+    if result.error is not None:
+        said["code"] = result.error.code
+    if result.totals is not None:
+        said |= result.totals.model_dump(include={"granted", "spent", "tflops", "wall_s"})
+    return said
 
 
 def _clip(sample: EncodedSample, stills: Sequence[Variant]) -> Clip | None:

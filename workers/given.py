@@ -17,7 +17,7 @@ async def fetch_image(store: ArtifactStore, request: GenerationRequest) -> Image
 
     Raises:
         Gone: it is not there any more, or damaged.
-        OSError: the store does not answer.
+        OSError, Unavailable: the store does not answer.
     """
     path = path_behind(request.input.image or "")
     if path is None:

@@ -15,10 +15,11 @@ from pydantic import BaseModel, ConfigDict
 from protocol import metrics
 from protocol.metrics import Metric
 from protocol.receipts import StepLine
+from workers.told import Told
 
 Waste = Literal["crash", "warmup", "audit", "discarded"]
 _MAX_AMOUNTS = 256
-"""Of each kind in one datagram: about 80 kB, below the 200 kB that Linux lets through."""
+"""Of each kind in one datagram: about 150 kB, below the 200 kB that Linux lets through."""
 
 
 class Amount(BaseModel):
@@ -75,6 +76,7 @@ class Dispatch(BaseModel):
     amounts: tuple[Amount, ...] = ()
     work: tuple[Work, ...] = ()
     settled: tuple[Settled, ...] = ()
+    told: tuple[Told, ...] = ()
 
 
 class Meter:
@@ -90,6 +92,7 @@ class Meter:
         self._amounts: list[Amount] = []
         self._work: list[Work] = []
         self._settled: list[Settled] = []
+        self._told: list[Told] = []
 
     def expect(self, model: str, budgets: Sequence[str] = ()) -> None:
         """Note that `model` is served. `budgets`: its calibrated points, as `budget_label` writes them."""
@@ -112,14 +115,19 @@ class Meter:
         """Note that `job` ended, and under which name its steps are wasted if they are."""
         self._settled.append(Settled(job=job, waste=waste))
 
+    def tell(self, told: Told) -> None:
+        """Note what stands in a job's trace; sent in the order in which it came."""
+        self._told.append(told)
+
     def flush(self) -> None:
         """Send what was gathered; what the socket does not take stays for the next time."""
-        while self._expected or self._amounts or self._work or self._settled:
+        while self._expected or self._amounts or self._work or self._settled or self._told:
             dispatch = Dispatch(
                 expected=tuple(self._expected[:_MAX_AMOUNTS]),
                 amounts=tuple(self._amounts[:_MAX_AMOUNTS]),
                 work=tuple(self._work[:_MAX_AMOUNTS]),
                 settled=() if len(self._work) > _MAX_AMOUNTS else tuple(self._settled[:_MAX_AMOUNTS]),
+                told=tuple(self._told[:_MAX_AMOUNTS]),
             )
             try:
                 self._outlet.send(dispatch.model_dump_json().encode())
@@ -129,3 +137,4 @@ class Meter:
             del self._amounts[: len(dispatch.amounts)]
             del self._work[: len(dispatch.work)]
             del self._settled[: len(dispatch.settled)]
+            del self._told[: len(dispatch.told)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from prometheus_client import ProcessCollector, start_http_server
@@ -18,6 +18,7 @@ from protocol import metrics
 from protocol.series import Series
 from protocol.states import WorkerState
 from workers.meter import Dispatch, Work
+from workers.told import Told
 
 _MAX_DATAGRAM = 1 << 20
 _LOG = logging.getLogger("rheostat.worker.metrics")
@@ -104,8 +105,13 @@ class WorkerMetrics:
             self._series.add(metrics.WASTED, tflops, model, reason)
 
 
-def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], None]:
+def listen(
+    inlet: socket.socket, worker_metrics: WorkerMetrics, hear: Callable[[Sequence[Told]], None] | None = None
+) -> Callable[[], None]:
     """Feed datagrams from `inlet` to the metrics on the running loop.
+
+    Args:
+        hear: takes what is told of jobs for their traces.
 
     Returns:
         A call that takes in at once what has arrived.
@@ -119,7 +125,10 @@ def listen(inlet: socket.socket, worker_metrics: WorkerMetrics) -> Callable[[], 
             except BlockingIOError:
                 return
             try:
-                worker_metrics.receive(Dispatch.model_validate_json(raw))
+                dispatch = Dispatch.model_validate_json(raw)
+                worker_metrics.receive(dispatch)
+                if hear is not None:
+                    hear(dispatch.told)
             except (KeyError, ValueError):
                 _LOG.exception("an unreadable datagram of the engine was dropped")
 

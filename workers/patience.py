@@ -45,12 +45,12 @@ async def insist(call: Callable[[], Awaitable[T]], what: str) -> T:
     """Await `call()` of the artifact store, a few times if it stumbles.
 
     Raises:
-        OSError: it does every time.
+        OSError, Unavailable: it does every time.
     """
     for _ in range(_STORE_TRIES - 1):
         try:
             return await call()
-        except OSError as error:
+        except (OSError, Unavailable) as error:
             _LOG.warning("%s has to wait: %s", what, error)
             await asyncio.sleep(_STORE_PAUSE_S)
     return await call()

@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from protocol.cost import Price
+from protocol.logs import of_job
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP, Totals
 from protocol.records import ClaimedJob
 from protocol.states import WorkerState
+from protocol.tracing import exemplar, trace_ids
 from workers.board import Board, Lease, Report, Verdict
 
 
@@ -61,6 +63,16 @@ class HeldJob:
     @property
     def name(self) -> str:
         return str(self.claimed.key)
+
+    @property
+    def lease_name(self) -> str:
+        """Names this lease of the job, in the engine and in its trace."""
+        return f"{self.name}#{self.claimed.token}"
+
+    @property
+    def log_ids(self) -> dict[str, str]:
+        """What log lines about it carry."""
+        return {**of_job(self.name), **trace_ids(self.claimed.trace)}
 
     @property
     def model(self) -> str:
@@ -119,7 +131,14 @@ class Roster:
 
     def hold(self, claimed: tuple[ClaimedJob, ...]) -> list[HeldJob]:
         """Take jobs on; from now on their leases are renewed."""
-        taken = [HeldJob(one, fate=Verdict.CANCEL if one.cancel else None) for one in claimed]
+        taken = [
+            HeldJob(
+                one,
+                fate=Verdict.CANCEL if one.cancel else None,
+                trace_id=exemplar(one.trace),
+            )
+            for one in claimed
+        ]
         self._jobs.update((job.name, job) for job in taken)
         self._show()
         return taken

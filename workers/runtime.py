@@ -22,19 +22,10 @@ from protocol.receipts import FLOP_PER_TFLOP
 from protocol.records import ClaimedJob
 from protocol.states import WorkerState
 from workers.allowances import Allowances
+from workers.auditor import Auditor
 from workers.board import Board, Lease, Verdict
 from workers.claimer import Claimer, Room
-from workers.engine import (
-    Cancelled,
-    Engine,
-    EngineEvent,
-    Failed,
-    Finished,
-    Previewed,
-    SampleFinished,
-    Started,
-    StepDone,
-)
+from workers.engine import Engine, EngineEvent
 from workers.finisher import Finisher
 from workers.given import fetch_image
 from workers.meter import Meter
@@ -43,9 +34,10 @@ from workers.patience import end
 from workers.publisher import Publisher
 from workers.roster import HeldJob, Roster
 from workers.settings import WorkerSettings
+from workers.settling import Settler
 from workers.side_talk import hear_cancels, tell_memory, tell_speed
 from workers.speed import Speedometer
-from workers.telling import tell_preview, tell_step
+from workers.story import Storyteller
 
 _LOG = logging.getLogger("rheostat.worker")
 _REST_S = 0.1
@@ -89,7 +81,26 @@ class Runtime:
         self._publisher = Publisher(
             queue, settings.publish_every_s, lambda job: self._decide(job, Verdict.LOST)
         )
-        self._finisher = Finisher(queue, store, self._publisher, meter, self._roster)
+        self._story = Storyteller(meter, on=settings.tracing.endpoint is not None)
+        self._auditor = Auditor(settings.audit, self._entries, engine=engine, store=store, meter=meter)
+        self._finisher = Finisher(
+            queue,
+            store,
+            publisher=self._publisher,
+            meter=meter,
+            roster=self._roster,
+            story=self._story,
+            auditor=self._auditor,
+        )
+        self._settler = Settler(
+            self._roster,
+            publisher=self._publisher,
+            finisher=self._finisher,
+            meter=meter,
+            story=self._story,
+            auditor=self._auditor,
+            end_by=self._end_by,
+        )
         self._claimer = Claimer(queue, worker, tuple(self._entries), self._room, self._take)
         self._thread = ThreadPoolExecutor(1, "engine")
         self._something_to_do = asyncio.Event()
@@ -115,6 +126,7 @@ class Runtime:
             ]
             await self._serve(claims)
             await end(helpers)
+        self._auditor.stop()
         self._meter.flush()
 
     async def _serve(self, claims: asyncio.Task[None]) -> None:
@@ -129,6 +141,7 @@ class Runtime:
                 await self._rest()
             else:
                 self._settle(await self._turn())
+            self._auditor.look(busy=bool(self._roster))
             self._meter.flush()
 
     # -- work comes in
@@ -146,6 +159,7 @@ class Runtime:
         if self._hand_back_at is not None:
             self._hand_back_what_waits()
         for job in taken:
+            self._story.begin(job)
             age_s = max(0.0, time.time() - job.claimed.created_ms / 1000)
             self._meter.add(metrics.QUEUE_SECONDS, age_s, job.model, trace_id=job.trace_id)
             if job.claimed.attempt > 1:
@@ -165,7 +179,7 @@ class Runtime:
             except RheostatError as error:
                 self._finisher.fail(job, error.info)
             except Exception as error:
-                _LOG.exception("%s cannot be started", job.name)
+                _LOG.exception("the job cannot be started", extra=job.log_ids)
                 self._finisher.fail(
                     job, ErrorInfo(code="job_failed", message=f"{type(error).__name__} at the start")
                 )
@@ -173,10 +187,10 @@ class Runtime:
     async def _start(self, job: HeldJob) -> None:
         """Put a job into the engine, unless its samples must wait until others have ended."""
         order = make_order(job.claimed, self._entries[job.model])
-        if not self._engine.idle and not self._engine.can_admit(job.claimed.request):
+        if self._engine.busy and not self._engine.can_admit(job.claimed.request):
             return
         image = await fetch_image(self._store, job.claimed.request)
-        job.order, name = order, f"{job.name}#{job.claimed.token}"
+        job.order, name = order, job.lease_name
         job.engine_id = await self._in_thread(
             lambda: self._engine.add(job.claimed.request, plan=order.plan, key=name, image=image)
         )
@@ -184,7 +198,8 @@ class Runtime:
     # -- turns
 
     async def _turn(self) -> list[EngineEvent]:
-        predicted_s = self._roster.turn_tflops / self._speed.slowest() if self._speed.slowest() else 0.0
+        tflops, slowest = self._roster.turn_tflops + self._auditor.turn_tflops, self._speed.slowest()
+        predicted_s = tflops / slowest if slowest else 0.0
         self._board.allowed_s = max(self._settings.step_timeout_s, _STALL_FACTOR * predicted_s)
         before = self._engine.last_turn
         events = list(await self._in_thread(self._engine.step))
@@ -197,34 +212,10 @@ class Runtime:
         return events
 
     def _settle(self, events: Sequence[EngineEvent]) -> None:
-        for event in events:
-            job = self._roster.in_engine(event.id)
-            if job is None:
-                continue
-            if isinstance(event, StepDone):
-                self._book(job, event)
-            elif isinstance(event, Previewed):
-                job.other_tflops += event.tflops
-                self._publisher.add(job, tell_preview(event, job.claimed.attempt))
-            elif isinstance(event, Started):
-                job.other_tflops += job.running.text_tflops
-            elif isinstance(event, SampleFinished):
-                job.other_tflops += job.running.decode_tflops
-            elif isinstance(event, Finished):
-                self._finisher.complete(job, event.result)
-            elif isinstance(event, Failed):
-                self._finisher.fail(job, event.error)
-            elif isinstance(event, Cancelled):
-                self._end_by(job, job.fate or Verdict.CANCEL)
+        self._settler.settle(events)
         running = self._engine.running
         for model in self._entries:
             self._meter.add(metrics.RUNNING_SAMPLES, running.get(model, 0), model)
-
-    def _book(self, job: HeldJob, done: StepDone) -> None:
-        job.steps_done += 1
-        job.spent_tflops += done.line.tflops
-        self._meter.step(job.name, done.model, done.line, job.trace_id)
-        self._publisher.add(job, tell_step(done, job.claimed.attempt))
 
     async def _rest(self) -> None:
         """Nothing to compute: wait for work, but never long enough to seem dead."""

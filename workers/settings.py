@@ -1,7 +1,7 @@
 """The worker's settings: command line over environment over file over default.
 
-Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, parts of `queue` after another
-`__`; the file is YAML with the same names. Unknown keys are refused.
+Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, parts of `queue`, `s3`,
+`audit` and `tracing` after another `__`; the file is YAML with the same names. Unknown keys are refused.
 """
 
 from __future__ import annotations
@@ -9,11 +9,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from protocol.jobqueue import QueueSettings
 from protocol.layered_settings import LayeredSettings
+from protocol.logs import LogFormat, LogLevel
+from protocol.s3 import S3Settings
+from protocol.tracing import TracingSettings
 
 DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
 """Where everything on this machine lives unless told otherwise."""
@@ -21,6 +24,25 @@ DATA_DIR = Path.home() / ".local" / "share" / "rheostat"
 ModelName = Annotated[str, Field(min_length=1, max_length=1024)]
 Port = Annotated[int, Field(ge=0, le=65_535)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class AuditSettings(BaseModel):
+    """How much is audited.
+
+    Attributes:
+        share: of finished jobs whose budget was below full; 0: none. A job is chosen by its id, so that it is
+            chosen always or never.
+        after_idle_s: how long the worker must have held no job before it begins an audit.
+        max_waiting, memory_bytes: audits that wait for that, and what they keep meanwhile; the oldest go
+            first.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    share: Annotated[float, Field(ge=0, le=1)] = 0.0
+    after_idle_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 1.0
+    max_waiting: Annotated[int, Field(ge=1)] = 64
+    memory_bytes: Annotated[int, Field(ge=0)] = 256 * 2**20
 
 
 class WorkerSettings(LayeredSettings):
@@ -33,6 +55,8 @@ class WorkerSettings(LayeredSettings):
     redis_url: str = "redis://127.0.0.1:6379/0"
     artifacts: str = str(DATA_DIR / "artifacts")
     """A folder or an fsspec URL; the gateways' too."""
+    s3: S3Settings = S3Settings()
+    """How the bucket is reached, if `artifacts` is one."""
     models: Annotated[tuple[ModelName, ...], NoDecode, Field(min_length=1)] = ("flux-tiny",)
     """Names of reference models, folders or hub ids; in text, separated by commas."""
     device: str = "cpu"
@@ -65,6 +89,9 @@ class WorkerSettings(LayeredSettings):
     Each is billed as a decode, of a clip as that of one frame.
     """
 
+    audit: AuditSettings = AuditSettings()
+    """What is run again at full compute, to see what budgets cost in quality; nothing by default."""
+
     drain_s: Annotated[float, Field(ge=0)] = 20.0
     """After SIGTERM or SIGINT: jobs that run this long on are handed back.
 
@@ -81,6 +108,12 @@ class WorkerSettings(LayeredSettings):
 
     An engine that had been ready restarts at once.
     """
+
+    log_format: LogFormat = "auto"
+    """`text`, `json`, or by whether standard error is a terminal."""
+    log_level: LogLevel = "info"
+    tracing: TracingSettings = TracingSettings()
+    """Where spans of jobs go; off without an endpoint."""
 
     metrics_host: str = "127.0.0.1"
     metrics_port: Port | None = None

@@ -15,18 +15,24 @@ import os
 import secrets
 import signal
 import socket
+import time
 from collections.abc import AsyncIterator, Coroutine
 from functools import partial
+from typing import TYPE_CHECKING
 
 from protocol.connection import connect
 from protocol.jobqueue import Catalog, JobKey, JobQueue
 from protocol.keys import PRESENCE_TTL_S
 from protocol.states import WorkerState
+from protocol.tracing import not_installed
 from workers.board import Board, Lease, Orders, Report, Verdict
 from workers.metrics import WorkerMetrics, listen
 from workers.nursery import Nursery, ZygoteDied
 from workers.patience import OUTAGES, end, patiently
 from workers.settings import WorkerSettings
+
+if TYPE_CHECKING:
+    from workers.spans import Spans
 
 _LOG = logging.getLogger("rheostat.worker")
 _TICK_S = 0.1
@@ -42,6 +48,7 @@ class Supervisor:
         self._settings = settings
         self.name = settings.name or f"{socket.gethostname()[:40]}-{secrets.token_hex(3)}"
         self._metrics = WorkerMetrics(lambda: self._nursery.engine_pid)
+        self._spans: Spans | None = None
         self._state = WorkerState.STARTING
         self._draining = asyncio.Event()
         self._drain_s = settings.drain_s
@@ -71,7 +78,10 @@ class Supervisor:
             inlet, outlet = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
             stack.callback(inlet.close)
             stack.callback(outlet.close)
-            self._read_meter = listen(inlet, self._metrics)
+            if self._settings.tracing.endpoint is not None:
+                self._spans = self._open_spans()
+                stack.push_async_callback(asyncio.to_thread, self._spans.close)
+            self._read_meter = listen(inlet, self._metrics, self._spans.hear if self._spans else None)
             stack.callback(asyncio.get_running_loop().remove_reader, inlet.fileno())
             self._nursery = Nursery(self._settings, board_fd, outlet.fileno())
             stack.callback(self._nursery.close)
@@ -83,6 +93,13 @@ class Supervisor:
             self._take_signals()
             self._show_state()
             yield
+
+    def _open_spans(self) -> Spans:
+        try:
+            from workers.spans import Spans
+        except ImportError as error:
+            raise not_installed(error) from error
+        return Spans(self._settings.tracing, self.name)
 
     def _make_queue(self) -> JobQueue:
         """Not opened: that Redis is away or unsuitable is for the engine to find out."""
@@ -151,6 +168,8 @@ class Supervisor:
         was_ready = report.state in (WorkerState.READY, WorkerState.DRAINING)
         asked_for = self._draining.is_set()
         self._metrics.engine_died(None if asked_for else "crash" if was_ready else "unfit")
+        if self._spans is not None:
+            self._spans.engine_died(time.time())
         self._show_state()
         if code != 0:
             _LOG.warning("engine %s ended (%s) %s", worker, code, report.unfit)

@@ -68,6 +68,19 @@ AUDITS = Row(
             "RheostatAuditDistanceDrifts",
         ),
         Panel(
+            "Worst of twenty in pixels",
+            "95th percentile of the root mean square between the pictures, black to white being 1.",
+            "short",
+            (
+                Query(
+                    quantile(0.95, metrics.AUDIT_PIXEL_DISTANCE, "model, budget"),
+                    "{{model}} {{budget}}",
+                    _NO_AUDIT,
+                ),
+            ),
+            "RheostatAuditDistanceDrifts",
+        ),
+        Panel(
             "Audits in an hour",
             "By budget. A mean of few says little.",
             "short",

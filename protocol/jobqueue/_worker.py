@@ -16,6 +16,7 @@ from protocol.connection import translated
 from protocol.errors import ErrorInfo, Unavailable
 from protocol.events import Event, Preview, Step, encode_event
 from protocol.jobqueue._base import Arguments, Base
+from protocol.logs import of_job
 from protocol.records import Claim, ClaimedJob, JobKey, JobResult, ModelRoom
 from protocol.states import JobStatus
 
@@ -123,7 +124,7 @@ class WorkerSide(Base):
             return wire.decode_claimed(fields, token)
         except ValidationError as error:
             key = JobKey.parse(fields[0].decode())
-            logger.error("job %s cannot be read and is failed: %s", key, error)
+            logger.error("the job cannot be read and is failed: %s", error, extra=of_job(str(key)))
             result = JobResult(error=ErrorInfo(code="unreadable_request", message="the job cannot be read"))
             await self.commit(key, token, JobStatus.FAILED, 0, result)
             return None

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from pathlib import Path
 
@@ -15,6 +14,8 @@ OPTIONS = {
     "public_url": "what callers reach this gateway by",
     "default_model": "for requests that name none",
     "sync_wait_s": "how long a synchronous call may wait",
+    "log_format": "auto, text or json",
+    "log_level": "debug, info, warning or error",
 }
 
 
@@ -30,25 +31,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     from pydantic import ValidationError
 
+    from protocol.artifacts import NoDriver
     from protocol.connection import BadRedisUrl
     from protocol.jobqueue import UnsuitableServer
+    from protocol.logs import set_up
+    from protocol.tracing import NoTracing
     from server.serving import run as serve
     from server.settings import ServerSettings
 
-    logging.basicConfig(
-        level=logging.INFO,
-        stream=sys.stderr,
-        format="%(asctime)s %(levelname)s %(name)s %(process)d: %(message)s",
-    )
     names = (*OPTIONS, "ready_needs_worker", "allow_anonymous")
     try:
         settings = ServerSettings.load(options.config, **{name: getattr(options, name) for name in names})
     except ValidationError as error:
         print(f"rheostat: {error}", file=sys.stderr)
         return 2
+    set_up(settings.log_format, settings.log_level)
     try:
         serve(settings, options.listen_fd)
-    except (UnsuitableServer, BadRedisUrl) as error:
+    except (UnsuitableServer, BadRedisUrl, NoDriver, NoTracing) as error:
         print(f"rheostat: {error}", file=sys.stderr)
         return 2
     return 0

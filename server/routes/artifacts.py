@@ -7,7 +7,7 @@ from typing import Any
 
 from fastapi import APIRouter
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from protocol.events import Artifact
 from server.links import file_of, linked_artifact
@@ -21,14 +21,15 @@ _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.ASCII)
 
 VARIANTS = ("video", "thumbnail", "spritesheet")
 FILES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {} for kind in ("image/png", "video/mp4", "image/webp", "image/jpeg")}}
+    200: {"content": {kind: {} for kind in ("image/png", "video/mp4", "image/webp", "image/jpeg")}},
+    307: {"description": "fetch it from the bucket it is in"},
 }
 WHICH = parameters("query", variant=f"of a video: {', '.join(VARIANTS)}")
 
 
 @router.get("/v1/artifacts/{job_id}/{index}", responses=FILES, openapi_extra=WHICH)
 async def artifact(request: Request) -> Response:
-    """The bytes of a job's result, by a signed link or with the key."""
+    """The bytes of a job's result, by a signed link or with the key; perhaps by way of its bucket."""
     variant = one_of(request, "variant", VARIANTS)
     job_id, index = request.path_params["job_id"], request.path_params["index"]
     stored = await linked_artifact(request, job_id, index, request.query_params)
@@ -38,11 +39,17 @@ async def artifact(request: Request) -> Response:
 async def file_response(request: Request, stored: Artifact, variant: str | None) -> Response:
     """The artifact's own bytes, or those of one of its stills; the part of them that `Range` asks for.
 
+    Where the store gives out links of its own, a redirection to one.
+
     Raises:
         NotFound: it has no such variant.
+        Gone: it is not there any more, or damaged.
     """
-    file = file_of(stored, variant)
-    data = await gateway_of(request).store.get(file.path)
+    file, store = file_of(stored, variant), gateway_of(request).store
+    link = await store.link(file)
+    if link is not None:
+        return RedirectResponse(link, 307, headers={"Cache-Control": "no-store"})
+    data = await store.get(file.path)
     headers = {
         "ETag": f'"{file.sha256}"',
         "Accept-Ranges": "bytes",

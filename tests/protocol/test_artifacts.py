@@ -1,10 +1,11 @@
-"""The artifact store: on a folder and on another file system of fsspec, the same suite."""
+"""The artifact store: on a folder, in a bucket and on another file system of fsspec, the same suite."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -30,35 +31,43 @@ RECEIPT = Receipt(
 )  # fmt: skip
 
 
-@pytest.fixture(params=["folder", "memory"])
-def root(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    return str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4()}"
+Open = Callable[[], ArtifactStore]
 
 
-async def test_what_goes_in_comes_out(root: str) -> None:
-    artifact = await ArtifactStore(root).put(KEY, 2, 0, b"picture", "image/png", 7)
+@pytest.fixture(params=["folder", "memory", "bucket"])
+def opened(request: pytest.FixtureRequest, tmp_path: Path) -> Open:
+    """Opens one and the same store."""
+    if request.param == "bucket":
+        bucket, s3 = request.getfixturevalue("bucket"), request.getfixturevalue("s3")
+        return lambda: ArtifactStore(bucket, s3)
+    root = str(tmp_path / "store") if request.param == "folder" else f"memory://{uuid.uuid4()}"
+    return lambda: ArtifactStore(root)
+
+
+async def test_what_goes_in_comes_out(opened: Open) -> None:
+    artifact = await opened().put(KEY, 2, 0, b"picture", "image/png", 7)
     digest = hashlib.sha256(b"picture").hexdigest()
     assert artifact.path == f"public/job-1/2/0-{digest}.png"
     assert (artifact.bytes, artifact.sha256, artifact.seed) == (7, digest, 7)
-    assert await ArtifactStore(root).get(artifact.path) == b"picture"
+    assert await opened().get(artifact.path) == b"picture"
 
 
-async def test_storing_twice_is_storing_once(root: str) -> None:
-    store = ArtifactStore(root)
+async def test_storing_twice_is_storing_once(opened: Open) -> None:
+    store = opened()
     first = await store.put(KEY, 1, 0, b"picture", "image/png", 7)
     assert await store.put(KEY, 1, 0, b"picture", "image/png", 7) == first
 
 
-async def test_the_receipt_comes_back_whole(root: str) -> None:
-    store = ArtifactStore(root)
+async def test_the_receipt_comes_back_whole(opened: Open) -> None:
+    store = opened()
     path = await store.put_receipt(KEY, 1, RECEIPT)
     assert path.startswith("public/job-1/1/receipt-")
     assert await store.get_receipt(path) == RECEIPT
 
 
-async def test_what_came_with_a_job_can_be_taken_back(root: str) -> None:
+async def test_what_came_with_a_job_can_be_taken_back(opened: Open) -> None:
     """Two who bring the same to one job do not share a file, so one may take its own away."""
-    store = ArtifactStore(root)
+    store = opened()
     mine, theirs = [await store.put_given(KEY, b"picture", "image/png") for _ in range(2)]
     digest = hashlib.sha256(b"picture").hexdigest()
     for path in (mine, theirs):
@@ -73,8 +82,8 @@ async def test_what_came_with_a_job_can_be_taken_back(root: str) -> None:
         await store.get(theirs)
 
 
-async def test_a_job_goes_by_its_prefix(root: str) -> None:
-    store = ArtifactStore(root)
+async def test_a_job_goes_by_its_prefix(opened: Open) -> None:
+    store = opened()
     mine = await store.put(KEY, 1, 0, b"a", "image/png", 1)
     other = await store.put(JobKey("public", "job-10"), 1, 0, b"b", "image/png", 1)
     await store.delete_prefix(KEY)
@@ -85,9 +94,9 @@ async def test_a_job_goes_by_its_prefix(root: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["../secret-ab.png", "/etc/passwd-ab", "public/job-1/nodash.png", ""])
-async def test_other_paths_are_refused(root: str, path: str) -> None:
+async def test_other_paths_are_refused(opened: Open, path: str) -> None:
     with pytest.raises(NotFound):
-        await ArtifactStore(root).get(path)
+        await opened().get(path)
 
 
 async def test_a_damaged_file_is_gone(tmp_path: Path) -> None:
@@ -104,10 +113,10 @@ async def test_nothing_is_left_beside(tmp_path: Path) -> None:
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == [tmp_path / artifact.path]
 
 
-async def test_one_store_is_shared_and_another_is_not(root: str, jobqueue: JobQueue, tmp_path: Path) -> None:
+async def test_one_store_is_shared_another_is_not(opened: Open, jobqueue: JobQueue, tmp_path: Path) -> None:
     catalog = Catalog(jobqueue)
-    await asyncio.gather(*(ArtifactStore(root).ensure_shared(catalog) for _ in range(8)))
-    await ArtifactStore(root).ensure_shared(catalog)
+    await asyncio.gather(*(opened().ensure_shared(catalog) for _ in range(8)))
+    await opened().ensure_shared(catalog)
     with pytest.raises(Unavailable) as caught:
         await ArtifactStore(str(tmp_path / "other")).ensure_shared(catalog)
     assert caught.value.code == "artifacts_not_shared"

@@ -218,6 +218,8 @@ def test_a_submission_is_what_the_script_expects() -> None:
     assert wire.encode_submission(job, "nonce") == [*fixed, *rest, "full", 4, "granted", 2, "floor", 1]
     silent = wire.encode_submission(new_job(), "nonce")
     assert (silent[5], silent[10]) == ("", "")
+    told = wire.encode_submission(new_job(trace="00-trace", audit=False), "nonce")
+    assert told[-4:] == ["trace", "00-trace", "audit", "0"]
 
 
 def test_a_hash_becomes_a_record() -> None:
@@ -253,9 +255,13 @@ def test_a_hash_becomes_a_record() -> None:
 
 def test_a_claimed_row_becomes_a_job() -> None:
     row = [b"anna/a", wire.encode_request(REQUEST), b"2", b"d", b"4", b"2", b"99", b"10", b"1", b"\xff", b""]
+    row += [b"00-trace", b"0", b"older"]
     job = wire.decode_claimed(row, "token")
     assert (job.key, job.request, job.token, job.attempt) == (JobKey("anna", "a"), REQUEST, "token", 2)
     assert (job.solo, job.checkpoint, job.cancel) == (True, b"\xff", False)
+    assert (job.trace, job.audit, job.before) == ("00-trace", False, "older")
+    plain = wire.decode_claimed([*row[:-3], b"", b"", b""], "token")
+    assert (plain.trace, plain.audit, plain.before) == (None, True, None)
 
 
 def test_a_job_of_four_images_keeps_to_two_kilobytes() -> None:

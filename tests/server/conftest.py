@@ -48,7 +48,8 @@ class Gateways:
     async def __call__(self, **changes: Any) -> str:
         settings = ServerSettings.load(**{**self._settings, **changes})
         jobqueue = make_jobqueue(settings)
-        server = GatewayServer(create_app(settings, jobqueue, ArtifactStore(settings.artifacts)), settings)
+        store = ArtifactStore(settings.artifacts, settings.s3)
+        server = GatewayServer(create_app(settings, jobqueue, store), settings)
         listener = listen("127.0.0.1", 0)
         await server.gateway.start()
         self._running.append((server, asyncio.create_task(server.serve([listener])), jobqueue))

@@ -10,9 +10,11 @@ from protocol.cost import price
 from protocol.errors import DeadlineInfeasible, DeadlineInfeasibleNow, InvalidRequest
 from protocol.jobqueue import Catalog, JobKey, JobQueue
 from protocol.jobs import GenerationRequest
+from protocol.tracing import TracingSettings
 from server.admission import Admission, fingerprint
 from server.auth import ANONYMOUS
 from server.metrics import GatewayMetrics
+from server.tracing import GatewayTracing
 from tests.protocol.entries import flux_entry
 from tests.protocol.entries import request as resolved
 from tests.server.conftest import body
@@ -25,7 +27,7 @@ FULL, OTHER = PRICE.full_flop // 10**6, PRICE.other_flop // 10**6
 @pytest.fixture
 async def admission(jobqueue: JobQueue) -> Admission:
     await Catalog(jobqueue).put(ENTRY)
-    return Admission(jobqueue, Catalog(jobqueue), GatewayMetrics())
+    return Admission(jobqueue, Catalog(jobqueue), GatewayMetrics(), GatewayTracing(TracingSettings()))
 
 
 def parse(**job: Any) -> GenerationRequest:

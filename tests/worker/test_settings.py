@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,16 @@ def test_settings_travel_to_the_engine_unchanged(monkeypatch: pytest.MonkeyPatch
 def test_the_command_refuses_wrong_settings(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["worker", *wrong]) == 2
     assert capsys.readouterr().err
+
+
+def test_a_missing_extra_is_said_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.delitem(sys.modules, "workers.spans", raising=False)
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk.trace.id_generator", None)
+    monkeypatch.setenv("RHEOSTAT_WORKER_TRACING__ENDPOINT", "http://127.0.0.1:1")
+    assert main(["worker"]) == 2
+    assert "rheostat[trace]" in capsys.readouterr().err
 
 
 def test_a_taken_metrics_port_is_said_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,22 +11,23 @@ from typing import Any
 import torch
 from PIL.Image import Image
 
-from protocol.errors import InvalidRequest, JobFailed, OutOfMemory, RheostatError, SampleFailed
+from protocol.errors import JobFailed, OutOfMemory, RheostatError, SampleFailed
 from protocol.jobs import GenerationRequest
+from protocol.logs import of_job
 from protocol.plan import Plan
 from protocol.receipts import FLOP_PER_TFLOP
 from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
 from workers.engine.flights import Flights
 from workers.engine.job import Flight, Job
+from workers.engine.making import Maker
 from workers.engine.memory import free_bytes
-from workers.engine.previews import preview
+from workers.engine.previews import due
 from workers.engine.receipts import job_result
 from workers.engine.results import Result, TurnReport
 from workers.engine.settings import EngineSettings
 from workers.engine.shares import Shares, weights_of
-from workers.engine.stacks import stacks_of
-from workers.engine.stages import decode, encode, given_image, make_job, take_off
+from workers.engine.stages import decode, encode, given_image, take_off
 from workers.engine.turn import TurnOutcome
 from workers.engine.turns import Turns
 from workers.models import Model
@@ -68,8 +69,7 @@ class Engine:
         for model in given:
             check_flow_config(model.scheduler_config, model.catalog.solver)
         self._models = {model.name: model for model in given}
-        self._stacks = {model.name: stacks_of(model) for model in given}
-        self._build_stack = build_stack
+        self._maker = Maker(self._models, build_stack)
         self._memory_bytes = self._settings.memory_bytes or int(
             self._settings.memory_share * min(free_bytes(model.device) for model in given)
         )
@@ -92,13 +92,18 @@ class Engine:
         return not self._jobs
 
     @property
+    def busy(self) -> bool:
+        """Whether any job is here that is not in the background."""
+        return bool(self._claimed)
+
+    @property
     def free_bytes(self) -> int:
-        """Memory not spoken for by any job."""
-        return self._memory_bytes - sum(flight.bytes for job in self._jobs.values() for flight in job.flights)
+        """Memory not spoken for by any job, those in the background aside."""
+        return self._memory_bytes - sum(flight.bytes for flight in self._claimed)
 
     @property
     def running(self) -> Mapping[str, int]:
-        """Samples in flight, by model."""
+        """Samples in flight, by model, those in the background aside."""
         up = self._flights.up
         return {name: up[name] for name in self._models}
 
@@ -108,8 +113,8 @@ class Engine:
         Raises:
             RheostatError: the request is not one `add` would take.
         """
-        flights = self._make(request, None, "").flights
-        slots = self._settings.max_samples - sum(len(job.flights) for job in self._jobs.values())
+        flights = self._maker.make(request).flights
+        slots = self._settings.max_samples - len(self._claimed)
         return len(flights) <= slots and sum(flight.bytes for flight in flights) <= self.free_bytes
 
     def add(
@@ -119,6 +124,7 @@ class Engine:
         plan: Plan | None = None,
         key: str | None = None,
         image: Image | None = None,
+        background: bool = False,
     ) -> str:
         """Queue a job; its samples start as memory allows, first come first.
 
@@ -127,13 +133,15 @@ class Engine:
             plan: what the budget was turned into elsewhere; else made here.
             key: the job's id; else one is made.
             image: what it starts from, if that is fetched already; else its own, base64 or a data URL.
+            background: it moves only while there are no others and takes neither memory, places nor credit
+                from them. When one comes, its turn is given up between two blocks, and begun again later.
 
         Raises:
             RheostatError: unknown model, impossible input, budget too small, or larger than all memory.
-            ValueError: the key is in use.
+            ValueError: the key is in use, or a run in the background has methods.
         """
         self._added += 1
-        job = self._make(request, plan, key or f"job-{self._added}")
+        job = self._maker.make(request, plan, key or f"job-{self._added}", background=background)
         if job.id in self._jobs:
             raise ValueError(f"job {job.id} is in the engine already")
         if job.flights[0].bytes > self._memory_bytes:
@@ -179,6 +187,8 @@ class Engine:
         """
         events: list[EngineEvent] = []
         self._drop_cancelled(events)
+        if urgent := self._flights.urgent:
+            self._turns.give_up_background()
         name = self._shares.next(self._flights.sizes())
         if name is not None:
             started = time.perf_counter()
@@ -187,21 +197,14 @@ class Engine:
             if outcome is not None:
                 self._settle(name, outcome, events)
             self._land(name, events)
-            self._shares.charge(name, time.perf_counter() - started)
+            if urgent:
+                self._shares.charge(name, time.perf_counter() - started)
         return events
 
-    def _make(self, request: GenerationRequest | Mapping[str, Any], plan: Plan | None, job_id: str) -> Job:
-        if not isinstance(request, GenerationRequest):
-            request = GenerationRequest.model_validate(request)
-        if request.model not in self._models:
-            raise InvalidRequest(
-                f"no model {request.model}",
-                param="model",
-                code="unknown_model",
-                details={"allowed": [*sorted(self._models)]},
-            )
-        build_stack = self._build_stack or self._stacks[request.model]
-        return make_job(job_id, self._models[request.model], request, plan, build_stack)
+    @property
+    def _claimed(self) -> list[Flight]:
+        """All samples whose memory and places are spoken for."""
+        return [flight for job in self._jobs.values() if not job.background for flight in job.flights]
 
     def _drop_cancelled(self, events: list[EngineEvent]) -> None:
         while self._cancelled:
@@ -226,9 +229,9 @@ class Engine:
         job = flight.job
         try:
             if job.conditions is None:
-                job.started_s = time.perf_counter()
+                job.started_s, began_s = time.perf_counter(), time.time()
                 encode(job)
-                events.append(Started(job.id))
+                events.append(Started(job.id, began_s, time.time()))
             take_off(flight)
         except Exception as error:
             self._fail(flight, error, events)
@@ -237,27 +240,20 @@ class Engine:
 
     def _settle(self, name: str, outcome: TurnOutcome, events: list[EngineEvent]) -> None:
         """Tell of every evaluation; who is done goes to the decoder, who failed goes."""
+        now_s = time.time()
         for move in outcome.moves:
             job = move.flight.job
             if self._jobs.get(job.id) is not job:
                 continue  # ended while its forward was laid aside
             job.stage_seconds["denoise"] += move.line.seconds
             spent = move.spent_flop / FLOP_PER_TFLOP
-            events.append(StepDone(job.id, move.flight.index, move.line, spent, job.model.name))
+            events.append(StepDone(job.id, move.flight.index, move.line, spent, job.model.name, now_s))
         for flight, error in outcome.failures:
             self._fail(flight, error, events)
         flying = self._flights.flying(name)
         for flight in [flight for flight in flying if flight.job.solver.ask(flight.state) is None]:
             self._flights.approach(flight)
-        self._preview(name, events)
-
-    def _preview(self, name: str, events: list[EngineEvent]) -> None:
-        """Show those who fly on and whose preview is due."""
-        for flight in self._flights.flying(name):
-            if flight.estimate is not None:
-                shown = preview(flight, flight.estimate)
-                flight.estimate = None
-                events += [shown] if shown is not None else []
+        events += due(self._flights.flying(name))
 
     def _land(self, name: str, events: list[EngineEvent]) -> None:
         """Decode a part of the model's that wait: one where few do, more where they pile up."""
@@ -266,12 +262,14 @@ class Engine:
             if flight.job.id not in self._jobs:
                 continue
             self._flights.land(flight)
+            began_s = time.time()
             try:
                 flight.result = decode(flight, latents_only=self._settings.latents_only)
             except Exception as error:
                 self._fail(flight, error, events)
                 continue
-            events.append(SampleFinished(flight.job.id, flight.index, flight.result))
+            times = (began_s, time.time())
+            events.append(SampleFinished(flight.job.id, flight.index, flight.result, *times))
             self._finish(flight.job, events)
 
     def _finish(self, job: Job, events: list[EngineEvent]) -> None:
@@ -286,7 +284,7 @@ class Engine:
         if self._jobs.get(job.id) is not job:
             return
         if not isinstance(error, RheostatError):
-            _LOG.error("job %s failed", job.id, exc_info=error)
+            _LOG.error("the job failed", exc_info=error, extra=of_job(job.id))
             error = SampleFailed(f"the sample could not be computed ({type(error).__name__})")
         self._remove(job)
         events.append(Failed(job.id, error.info))

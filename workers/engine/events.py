@@ -1,4 +1,7 @@
-"""What a turn tells. `id` is the job's; a job ends with exactly one of Finished, Failed, Cancelled."""
+"""What a turn tells. `id` is the job's; a job ends with exactly one of Finished, Failed, Cancelled.
+
+Times are seconds since 1970.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,11 @@ from workers.engine.results import Result, SampleResult
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The prompt is encoded and the first sample has its place."""
+    """The prompt is encoded, between these times, and the first sample has its place."""
 
     id: str
+    began_s: float
+    ended_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +32,7 @@ class StepDone:
     line: StepLine
     spent_tflops: float
     model: str
+    ended_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,9 +48,13 @@ class Previewed:
 
 @dataclass(frozen=True, slots=True)
 class SampleFinished:
+    """One sample is decoded, between these times."""
+
     id: str
     sample: int
     result: SampleResult
+    began_s: float
+    ended_s: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,23 @@ class Flights:
 
     @property
     def _up(self) -> list[Flight]:
-        return [*self._flying, *self._landing]
+        return self._served((*self._flying, *self._landing))
 
     @property
     def up(self) -> Counter[str]:
-        """Samples in flight, by model."""
-        return Counter(flight.job.model.name for flight in self._up)
+        """Samples in flight, by model, those in the background aside."""
+        return Counter(flight.job.model.name for flight in self._up if not flight.job.background)
+
+    @property
+    def urgent(self) -> bool:
+        """Whether anybody is here who is not in the background."""
+        here = (*self._waiting, *self._flying, *self._landing)
+        return any(not flight.job.background for flight in here)
+
+    def _served(self, flights: Iterable[Flight]) -> list[Flight]:
+        """Of these, who counts now: those in the background only while there are no others."""
+        urgent = self.urgent
+        return [flight for flight in flights if not (urgent and flight.job.background)]
 
     def queue(self, flights: Iterable[Flight]) -> None:
         """Let them wait for room."""
@@ -47,15 +58,15 @@ class Flights:
             places, free = places - 1, free - flight.bytes
             return places >= 0 and free >= 0
 
-        return list(takewhile(fits, self._waiting))
+        return list(takewhile(fits, self._served(self._waiting)))
 
     def flying(self, model: str) -> list[Flight]:
         """The model's flights between two turns."""
-        return [flight for flight in self._flying if flight.job.model.name == model]
+        return [flight for flight in self._served(self._flying) if flight.job.model.name == model]
 
     def landing(self, model: str) -> list[Flight]:
         """The model's flights that wait for their decoder."""
-        return [flight for flight in self._landing if flight.job.model.name == model]
+        return [flight for flight in self._served(self._landing) if flight.job.model.name == model]
 
     def take_off(self, flight: Flight) -> None:
         """It waits no more: it has its noise."""

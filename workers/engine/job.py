@@ -21,7 +21,7 @@ class Job:
     """One request under way. `conditions` are its lanes' once the prompts are encoded, and `image`, which it
     starts from, is let go then.
 
-    `preview_flop` is what its previews took so far.
+    `preview_flop` is what its previews took so far. In the `background` it moves only while others do not.
     """
 
     id: str
@@ -35,7 +35,7 @@ class Job:
     flights: list[Flight] = field(default_factory=list)
     image: Image | None = None
     conditions: tuple[Condition, ...] | None = None
-    cancelled: bool = False
+    background: bool = False
     started_s: float = 0.0
     preview_flop: int = 0
     stage_seconds: dict[str, float] = field(

@@ -7,12 +7,14 @@ decoded: a causal decoder makes it from the first latent frame alone, at a fract
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from protocol.cost import decode_cost
+from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP
 from workers.core import Layout, Point, Prediction
 from workers.engine.events import Previewed
@@ -32,6 +34,16 @@ def estimate(layout: Layout, point: Point, output: Tensor) -> Tensor:
     return point.latents - point.sigma * output
 
 
+def due(flights: Iterable[Flight]) -> list[Previewed]:
+    """The previews of those who fly on and whose estimate was kept for one."""
+    shown = []
+    for flight in flights:
+        if flight.estimate is not None:
+            shown.append(preview(flight, flight.estimate))
+            flight.estimate = None
+    return [one for one in shown if one is not None]
+
+
 def preview(flight: Flight, latents: Tensor) -> Previewed | None:
     """The estimate as a picture, on the job's account; None, and a line in the log, if it cannot be shown."""
     job, model, grid = flight.job, flight.job.model, flight.state.grid
@@ -43,7 +55,7 @@ def preview(flight: Flight, latents: Tensor) -> Previewed | None:
     try:
         decoded = model.decode(latents, grid)
     except Exception:
-        _LOG.exception("sample %s cannot be previewed", flight.state.key)
+        _LOG.exception("sample %d cannot be previewed", flight.index, extra=of_job(job.id))
         return None
     flop = _decode_flop(flight, num_frames=1 if is_clip else None)
     job.preview_flop += flop

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from protocol.errors import JobFailed, OutOfMemory, SampleFailed
+from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP, Action, StepLine
 from workers.core import Point
 from workers.engine.forward import Forward
@@ -133,7 +134,8 @@ class Turn:
                 for _ in self._move([flight]):
                     pass
             except Exception as error:
-                _LOG.exception("sample %s failed at evaluation %d", flight.state.key, flight.state.evaluation)
+                where = (flight.index, flight.state.evaluation)
+                _LOG.exception("sample %d failed at evaluation %d", *where, extra=of_job(flight.job.id))
                 self._result.failures.append((flight, _failure(error)))
 
     def _ran(self, flight: Flight) -> bool:

@@ -14,7 +14,7 @@ from workers.models import Model
 
 
 class Turns:
-    """At most one open turn a model. With one model no turn is ever laid aside.
+    """At most one open turn a model. With one model only turns in the background are ever laid aside.
 
     Args:
         models: by name.
@@ -42,7 +42,7 @@ class Turns:
         turn = self._open.pop(name, None) or self._begin(name, flying)
         if turn is None:
             return None
-        outcome = turn.run(self._slice_s)
+        outcome = turn.run(self._settings.slice_s if _in_background(turn) else self._slice_s)
         if outcome is None:
             self._open[name] = turn
             return None
@@ -59,8 +59,18 @@ class Turns:
         if turn is not None and not any(flight.job in jobs for flight in turn.plan.flights):
             del self._open[model]
 
+    def give_up_background(self) -> None:
+        """Drop open turns that run in the background, with what they hold; they can be begun again."""
+        self._open = {name: turn for name, turn in self._open.items() if not _in_background(turn)}
+
     def _begin(self, name: str, flying: Sequence[Flight]) -> Turn | None:
         plan = self._schedulers[name].plan(flying)
         if plan is None:
             return None
-        return Turn(self._models[name], plan, self._settings.max_forecasts, self._settings.preview_every)
+        previews = 0 if plan.flights[0].job.background else self._settings.preview_every
+        return Turn(self._models[name], plan, self._settings.max_forecasts, previews)
+
+
+def _in_background(turn: Turn) -> bool:
+    """Whether the turn is of jobs in the background: they never share one with others."""
+    return turn.plan.flights[0].job.background

@@ -119,7 +119,7 @@ local function crash(j, now, reason)
   if j.cancel then return cancelled(j, now, '') end
   j.crashes = j.crashes + 1
   if j.solo then j.solo_crashes = j.solo_crashes + 1 end
-  set(j, 'crashes', j.crashes, 'solo_crashes', j.solo_crashes)
+  set(j, 'crashes', j.crashes, 'solo_crashes', j.solo_crashes, 'before', j.token)
   if j.solo_crashes >= MAX_SOLO_CRASHES then
     local dead = key('dead', j.model)
     redis.call('ZREMRANGEBYSCORE', dead, '-inf', now)

@@ -1,6 +1,7 @@
 #!lua flags=allow-oom
 -- ARGV: worker token free_bytes most held_elsewhere {model, most of it, bytes kept free from it}...
--- -> {bytes to wait for | '', {name req attempt digest full granted due created solo ckpt cancel}...}
+-- -> {bytes to wait for | '',
+--     {name req attempt digest full granted due created solo ckpt cancel trace audit before}...}
 -- Order: rank (priority), then jobs still in time before late ones, then due.
 local worker, token = ARGV[1], ARGV[2]
 local free, most = tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -13,8 +14,8 @@ local now = now_ms()
 
 local function describe(job)
   local v = redis.call('HMGET', key('job', job), 'req', 'attempt', 'digest', 'full', 'granted', 'due', 'created',
-    'solo', 'ckpt', 'cancel')
-  for i = 1, 10 do v[i] = v[i] or '' end
+    'solo', 'ckpt', 'cancel', 'trace', 'audit', 'before')
+  for i = 1, 13 do v[i] = v[i] or '' end
   return {job, unpack(v)}
 end
 

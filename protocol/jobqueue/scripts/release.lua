@@ -6,7 +6,7 @@ if not j then return 'lost' end
 if j.released_by == token then return 'ok' end
 if j.state ~= 'running' or j.token ~= token then return 'lost' end
 stop_running(j)
-set(j, 'released_by', token)
+set(j, 'released_by', token, 'before', token)
 if j.cancel then
   cancelled(j, now_ms(), '')
   return 'ok'
