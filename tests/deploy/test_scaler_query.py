@@ -21,17 +21,22 @@ needs_promtool = pytest.mark.skipif(
 )
 
 
-def query(models: list[str], **scaling: int) -> str:
-    """The query the chart makes for a class of these models."""
+def scaler(models: list[str], **scaling: Any) -> dict[str, Any]:
+    """The ScaledObject the chart makes for a class of these models."""
     found = objects({"workers": {"flux-tiny": {"models": models, "scaling": scaling}}})
     [scaled] = [one for one in found if one["kind"] == "ScaledObject"]
-    text: str = scaled["spec"]["triggers"][0]["metadata"]["query"]
+    return scaled
+
+
+def query(models: list[str], **scaling: Any) -> str:
+    """The query of its first trigger."""
+    text: str = scaler(models, **scaling)["spec"]["triggers"][0]["metadata"]["query"]
     return text
 
 
 def series(name: str, value: float, **labels: str) -> dict[str, str]:
     text = "".join(f',{label}="{one}"' for label, one in labels.items())
-    return {"series": f"{name}{{{GATEWAYS}{text}}}", "values": f"{value}x5"}
+    return {"series": f"{name}{{{GATEWAYS}{text}}}", "values": f"{value}x20"}
 
 
 def gateway(
@@ -53,10 +58,11 @@ class Case(NamedTuple):
     query: str
     given: list[dict[str, str]]
     pods: float | None
+    at: str = "1m"
 
     def described(self) -> dict[str, Any]:
         samples = [] if self.pods is None else [{"labels": "{}", "value": self.pods}]
-        expectation = {"expr": self.query, "eval_time": "1m", "exp_samples": samples}
+        expectation = {"expr": self.query, "eval_time": self.at, "exp_samples": samples}
         return {"interval": "15s", "input_series": self.given, "promql_expr_test": [expectation]}
 
 
@@ -106,6 +112,12 @@ def test_classes_of_several_models_and_of_one(tmp_path: Path) -> None:
             gateway("a", {"o/n.1": 600, "wan": 3000, "o/nx1": 9e9}, both),
             3.5,
         ),
+        # The same, but what waits for wan may take 600 s: a quarter of a pod.
+        Case(
+            query(["o/n.1", "wan"], targetSeconds=60, targetSecondsOf={"wan": 600}),
+            gateway("a", {"o/n.1": 600, "wan": 3000, "o/nx1": 9e9}, both),
+            1.25,
+        ),
         # One of two is unknown: a pod.
         Case(query(["flux-tiny", "wan"]), gateway("a", {"flux-tiny": 0}, {"flux-tiny": 10}), 1.0),
         # Two and six pods' worth, of which the first four are another class's.
@@ -114,9 +126,32 @@ def test_classes_of_several_models_and_of_one(tmp_path: Path) -> None:
     )
 
 
+@needs_promtool
+def test_pods_are_kept_for_what_runs(tmp_path: Path) -> None:
+    """Two workers run 20 and 10 TFLOPs a second of a model that makes 10 a second: three at work, to be busy
+    for .6 of the time. What another class runs of it does not count; without workers there is no answer.
+    """
+    [_, trigger] = scaler(["flux-tiny"], busyTarget=0.6)["spec"]["triggers"]
+    asked, known = trigger["metadata"]["query"], gateway("a", {"flux-tiny": 0}, {"flux-tiny": 10})
+    assert trigger["metadata"]["ignoreNullValues"] == "true"
+    labels = 'namespace="rheostat",model="flux-tiny",action="full"'
+    told = [
+        {
+            "series": f'rheostat_step_tflops_total{{{labels},service="{service}",pod="{pod}"}}',
+            "values": f"0+{each}x20",
+        }
+        for service, pod, each in (
+            ("rheostat-worker-flux-tiny", "x", 300),
+            ("rheostat-worker-flux-tiny", "y", 150),
+            ("rheostat-worker-other", "z", 9000),
+        )
+    ]  # fmt: skip
+    check(tmp_path, Case(asked, known + told, 5.0, "4m"), Case(asked, known, None))
+
+
 def test_the_trigger_takes_silence_for_an_error() -> None:
     for scaled in (*of_kind("default", "ScaledObject"), *of_kind("full", "ScaledObject")):
-        [trigger] = scaled["spec"]["triggers"]
+        trigger = scaled["spec"]["triggers"][0]
         assert trigger["metadata"]["threshold"] == "1"
         assert trigger["metadata"]["ignoreNullValues"] == "false"
 

@@ -101,24 +101,51 @@ securityContext:
 {{- .Values.prometheus.selector | default (printf "namespace=\"%s\",service=\"%s-gateway\"" .Release.Namespace (include "rheostat.fullname" .)) -}}
 {{- end }}
 
+{{/* A class's models as the catalogue calls them: {names: [...]}. A folder by its last part. */}}
+{{- define "rheostat.names" -}}
+{{- $names := list -}}
+{{- range (.catalogNames | default .models) }}
+{{- $parts := splitList "/" . -}}
+{{- if or (hasPrefix "/" .) (gt (len $parts) 2) }}{{ $names = append $names (last $parts) }}{{ else }}{{ $names = append $names . }}{{ end -}}
+{{- end -}}
+{{ toYaml (dict "names" $names) }}
+{{- end }}
+
 {{/*
 How many pods the work that waits is worth: (dict "root" $ "worker" <merged class>). One element, or none where
 the gateways or Redis are away, which KEDA takes as an error and not as zero.
 */}}
 {{- define "rheostat.query" -}}
-{{- $names := list -}}
-{{- range (.worker.catalogNames | default .worker.models) }}
-{{- $parts := splitList "/" . -}}
-{{- if or (hasPrefix "/" .) (gt (len $parts) 2) }}{{ $names = append $names (last $parts) }}{{ else }}{{ $names = append $names . }}{{ end -}}
-{{- end -}}
+{{- $names := (include "rheostat.names" .worker | fromYaml).names -}}
 {{- $escaped := list -}}
 {{- range $names }}{{ $escaped = append $escaped (regexQuoteMeta .) }}{{ end -}}
 {{- $ours := include "rheostat.series" .root -}}
 {{- $match := printf "%s,model=~%s" $ours (join "|" $escaped | quote) -}}
+{{- $terms := list -}}
+{{- range $names }}
+{{- $of := printf "%s,model=%q" $ours . -}}
+{{- $seconds := get ($.worker.scaling.targetSecondsOf | default dict) . | default $.worker.scaling.targetSeconds -}}
+{{- $terms = append $terms (printf "max by (model) (rheostat_outstanding_tflops{%s}) / (%v * (max by (model) (rheostat_model_tflops_per_second{%s}) > 0))" $of $seconds $of) -}}
+{{- end -}}
 {{- $outstanding := printf "max by (model) (rheostat_outstanding_tflops{%s})" $match -}}
-{{- $speed := printf "max by (model) (rheostat_model_tflops_per_second{%s})" $match -}}
-{{- $pods := printf "sum(%s / (%v * (%s > 0)) or (%s > bool 0))" $outstanding .worker.scaling.targetSeconds $speed $outstanding -}}
+{{- $pods := printf "sum(%s or (%s > bool 0))" (join " or " $terms) $outstanding -}}
 {{- if .worker.scaling.offset }}{{ $pods = printf "clamp_min(%s - %v, 0)" $pods .worker.scaling.offset }}{{ end -}}
 {{- $unknown := printf "(max(rheostat_redis_up{%s} == 1) unless count(%s) >= %d)" $ours $outstanding (len $names) -}}
 ({{ $pods }} > 0) or {{ $unknown }} or {{ $pods }}
+{{- end }}
+
+{{/*
+How many pods of this class would be busy for `busyTarget` of the time with what ran in the last two minutes:
+(dict "root" $ "worker" <merged class> "class" <its name>). None where no worker runs.
+*/}}
+{{- define "rheostat.busyQuery" -}}
+{{- $names := (include "rheostat.names" .worker | fromYaml).names -}}
+{{- $terms := list -}}
+{{- $full := include "rheostat.fullname" .root -}}
+{{- $theirs := .root.Values.prometheus.workerSelector | default (printf "namespace=\"%s\",service=\"%s-worker-%s\"" .root.Release.Namespace $full .class) -}}
+{{- $ours := include "rheostat.series" .root -}}
+{{- range $names }}
+{{- $terms = append $terms (printf "sum by (model) (rate(rheostat_step_tflops_total{%s,model=%q}[2m])) / (max by (model) (rheostat_model_tflops_per_second{%s,model=%q}) > 0)" $theirs . $ours .) -}}
+{{- end -}}
+sum({{ join " or " $terms }}) / {{ .worker.scaling.busyTarget }}
 {{- end }}

@@ -1,0 +1,1 @@
+"""What an autoscaler costs and what it keeps: our formula against queue length, on a simulated day."""
