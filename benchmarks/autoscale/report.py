@@ -83,12 +83,8 @@ def draw(report: dict[str, Any], path: Path) -> None:
             if every:
                 axis.plot(*points(frontier(every, family)), "-o", ms=4, color=colour, label=family)
         axis.axvline(fleet["busy_hours"], color="black", lw=0.8, ls=":")
-        axis.set(
-            title=fleet["name"],
-            xlabel="GPU hours a day",
-            ylim=(0.8, 1.005),
-            xlim=(0, 4 * fleet["busy_hours"]),
-        )
+        reach = 2.2 * min(row["gpu_hours"] for row in fleet["rows"] if row["least_hits"] >= 0.95)
+        axis.set(title=fleet["name"], xlabel="GPU hours a day", ylim=(0.8, 1.005), xlim=(0, reach))
         axis.grid(alpha=0.25)
     axes[0].set_ylabel("deadlines met, by the kind that fares worse")
     axes[0].legend(loc="lower right", fontsize=8)

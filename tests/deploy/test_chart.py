@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -168,6 +169,25 @@ def test_pods_outlive_their_drain(name: str) -> None:
             assert settings["drain_s"] > settings["step_timeout_s"], owner
         else:
             assert hook > 0, owner
+
+
+@each_set
+def test_what_pods_refer_to_is_made_or_named(name: str) -> None:
+    """Priority classes, configurations and claims of the chart's own; secrets are the operator's or ours."""
+    made = {(one["kind"], one["metadata"]["name"]) for one in rendered(name)}
+    for owner, pod in pods(name):
+        if "priorityClassName" in pod:
+            assert ("PriorityClass", pod["priorityClassName"]) in made, owner
+        maps = [one["configMap"]["name"] for one in pod["volumes"] if "configMap" in one]
+        assert {("ConfigMap", one) for one in maps} <= made, owner
+        mounts = {one["name"] for one in pod["containers"][0]["volumeMounts"]}
+        templates = {"models"} if owner.endswith("wan-h200") else set()
+        assert mounts == {one["name"] for one in pod["volumes"]} | templates, owner
+
+
+def test_the_chart_is_of_this_version() -> None:
+    project = tomllib.loads((CHART.parents[2] / "pyproject.toml").read_text())["project"]
+    assert yaml.safe_load((CHART / "Chart.yaml").read_text())["appVersion"] == project["version"]
 
 
 def test_a_class_stands_on_its_gpus() -> None:
