@@ -18,7 +18,7 @@ import sys
 import tomllib
 from pathlib import Path
 
-EXTRAS = {"server": ("server", "s3"), "worker": ("workers", "s3")}
+EXTRAS = {"server": ("server", "s3", "trace"), "worker": ("workers", "s3", "trace")}
 PROJECT = Path(os.environ.get("RHEOSTAT_SOURCE", Path.cwd()))
 
 
