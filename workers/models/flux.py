@@ -21,6 +21,8 @@ from workers.core import Condition, Grid
 from workers.models.flux_network import FluxNetwork
 from workers.models.folder import FEW_STEPS_FOLDER, FolderSettings, digest_of, newest_change
 from workers.models.model import Variant
+from workers.models.options import PLAIN, LoadOptions
+from workers.models.placing import place, prepare
 
 _PATCH = 2
 _MIN_TOKENS_PER_SIDE = 4
@@ -37,17 +39,26 @@ class Flux:
         name: in the catalog.
         folder: of the checkpoint.
         device, dtype: of all modules.
+        options: how it is loaded.
     """
 
     family = "flux"
     depth_router = None
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: LoadOptions = PLAIN,
+    ) -> None:
         # It would write what a long prompt loses into our log, and prompts are their writers'.
         logging.getLogger(FluxPipeline.__module__).setLevel(logging.ERROR)
-        pipeline = FluxPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        loaded = FluxPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        pipeline = place(loaded, device, options)
         pipeline.set_progress_bar_config(disable=True)
-        self.name, self.device, self.dtype = name, device, dtype
+        self.name, self.device, self.dtype, self.exact = name, device, dtype, options.exact
         self.pipeline: Any = pipeline
         self._text_tokens = min(pipeline.tokenizer_2.model_max_length, MAX_TEXT_TOKENS)
         self._pixels_per_token = pipeline.vae_scale_factor * _PATCH
@@ -62,7 +73,9 @@ class Flux:
             self.catalog.shapes,
             pixels_per_token=self._pixels_per_token,
             text_tokens=self._text_tokens,
+            mesh=options.mesh,
         )
+        prepare(pipeline.transformer, device, options)
         self.variants: Mapping[str, Variant] = {}
 
     @property

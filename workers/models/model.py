@@ -60,6 +60,11 @@ class Model(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
     @property
+    def exact(self) -> bool:
+        """Whether a row has the very bits in company that it has alone; else they agree in a tolerance."""
+        ...
+
+    @property
     def latents_dtype(self) -> torch.dtype:
         """In which initial noise is drawn, as the family's pipeline does."""
         ...

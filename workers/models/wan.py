@@ -21,7 +21,9 @@ from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
 from workers.models.folder import FolderSettings, digest_of, newest_change
 from workers.models.model import Frames
+from workers.models.options import PLAIN, LoadOptions
 from workers.models.pare import Pare, load_router, load_student
+from workers.models.placing import place, prepare
 from workers.models.wan_few_steps import load_few_steps, read_few_steps
 from workers.models.wan_network import WanNetwork
 
@@ -58,6 +60,7 @@ class Wan:
         name: in the catalog.
         folder: of the checkpoint.
         device, dtype: of all modules.
+        options: how it is loaded.
 
     Raises:
         ValueError: a pipeline of another kind (Wan 2.2, image to video), or configs that disagree, that of a
@@ -68,13 +71,20 @@ class Wan:
     pipeline_class: ClassVar[Any] = WanPipeline
     required_fields: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: LoadOptions = PLAIN,
+    ) -> None:
         pare = Pare.read(folder)
         pruned = {} if pare is None else {"transformer": load_student(folder, pare, dtype)}
         loaded = self.pipeline_class.from_pretrained(folder, dtype=dtype, local_files_only=True, **pruned)
-        pipeline = loaded.to(device)
+        pipeline = place(loaded, device, options)
         pipeline.set_progress_bar_config(disable=True)
-        self.name, self.device, self.dtype = name, device, dtype
+        self.name, self.device, self.dtype, self.exact = name, device, dtype, options.exact
         self.pipeline: Any = pipeline
         self._text_tokens = self._count_text_tokens()
         self._shapes = _shapes(folder, self._text_tokens, pare)
@@ -85,8 +95,9 @@ class Wan:
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
         self.catalog = self._describe(folder, digest, few)
-        self.network = WanNetwork(pipeline.transformer, self._shapes)
-        self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype)}
+        self.network = WanNetwork(pipeline.transformer, self._shapes, options.mesh)
+        prepare(pipeline.transformer, device, options)
+        self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype, options)}
 
     @property
     def latents_dtype(self) -> torch.dtype:
