@@ -1,48 +1,15 @@
-"""How the ranks of one worker find each other.
-
-Spawned by a supervisor they are on one machine: rank 0 listens on a loopback socket that was opened before
-they were forked, so no port can be taken in between. Started by torchrun, or anything else that sets RANK,
-WORLD_SIZE, MASTER_ADDR and MASTER_PORT, they may be on several.
-"""
+"""The ranks of one worker meet."""
 
 from __future__ import annotations
 
 import os
-import socket
-from collections.abc import Mapping
 from datetime import timedelta
-from typing import NamedTuple, Self
 
 import torch
 import torch.distributed as dist
 
 from workers.models.mesh import Mesh, MeshShape
-
-_LOOPBACK = "127.0.0.1"
-
-
-class Place(NamedTuple):
-    """A rank's place in its group.
-
-    `listener` is the socket rank 0 listens on, and where the others find it; None: the environment says.
-    """
-
-    rank: int
-    size: int
-    listener: socket.socket | None = None
-    local_rank: int = 0
-
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] = os.environ) -> Self:
-        """As torchrun tells it; rank 0 of 1 where nobody does."""
-        rank = int(environment.get("RANK", 0))
-        size = int(environment.get("WORLD_SIZE", 1))
-        return cls(rank, size, local_rank=int(environment.get("LOCAL_RANK", rank)))
-
-
-def open_listener() -> socket.socket:
-    """A listening socket on a free port of the loopback."""
-    return socket.create_server((_LOOPBACK, 0))
+from workers.place import LOOPBACK, Place
 
 
 def device_of(name: str, place: Place) -> torch.device:
@@ -82,7 +49,7 @@ def _store(place: Place, timeout: timedelta) -> dist.TCPStore:
     assert place.listener is not None
     first = place.rank == 0
     return dist.TCPStore(
-        _LOOPBACK,
+        LOOPBACK,
         place.listener.getsockname()[1],
         place.size,
         first,

@@ -56,6 +56,11 @@ class Mesh:
         self._place = mesh.get_local_rank(shape.split)
         self._config = _parallel_config(mesh, degrees, device) if shape.tokens > 1 else None
 
+    @property
+    def passes_keys(self) -> bool:
+        """Whether attention goes round a ring."""
+        return self._config is not None and self._shape.split == "ring"
+
     def attach(self, transformer: Any) -> None:
         """Have the transformer's self-attention exchange what it needs of the other ranks.
 

@@ -48,6 +48,11 @@ def prepare(transformer: Any, device: torch.device, options: LoadOptions) -> Non
     """
     if options.attention_backend is not None:
         _set_attention_backend(transformer, options.attention_backend)
+    if options.mesh is not None and options.mesh.passes_keys and options.attention_backend in (None, "native"):
+        raise ValueError(
+            "token_split 'ring' needs an attention_backend that tells its log-sum-exps; "
+            f"allowed: {', '.join(_ringed())}"
+        )
     if options.offload == "blocks":
         group = nn.Module()
         group.blocks = nn.ModuleList(_offloaded(transformer))
@@ -62,7 +67,10 @@ def narrow(transformer: Any, weights: NarrowWeights) -> None:
     Raises:
         ImportError: torchao is not installed.
     """
-    from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+    try:
+        from torchao.quantization import Float8WeightOnlyConfig, Int8WeightOnlyConfig, quantize_
+    except ImportError as error:
+        raise ImportError("weight_dtype needs torchao: install rheostat[narrow]") from error
 
     config = {"int8": Int8WeightOnlyConfig, "float8": Float8WeightOnlyConfig}[weights]
     for block in _blocks(transformer):
@@ -79,6 +87,12 @@ def attention_backends() -> list[str]:
             continue
         found.append(backend.value)
     return sorted(found)
+
+
+def _ringed() -> list[str]:
+    """Installed backends that ranks can share, torch's own apart."""
+    shared = attention_dispatch._AttentionBackendRegistry._supports_context_parallel
+    return [name for name in attention_backends() if name in set(shared) - {"native"}]
 
 
 def _set_attention_backend(transformer: Any, name: str) -> None:
