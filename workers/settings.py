@@ -40,7 +40,7 @@ class WorkerSettings(LayeredSettings):
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one forward. More than one lets a busy neighbour stop them all (OpenMP spins)."""
     attention_backend: Annotated[str, Field(min_length=1, max_length=64)] | None = None
-    """Which of diffusers' attention backends runs; None: torch's own. What can run here is said where one cannot."""
+    """Which of diffusers' attention backends runs; None: torch's own. One that cannot run here is refused."""
     compile_blocks: bool = False
     """Compile the denoiser's repeated blocks when they first run: faster steps for a slower start.
 
@@ -52,14 +52,14 @@ class WorkerSettings(LayeredSettings):
     Prices stay what they were: as many operations, in the same dtype. None: weights as they were stored.
     """
     offload: Literal["none", "blocks"] = "none"
-    """`blocks` keeps all blocks but the first in the host's memory and brings each to the device as it runs."""
+    """`blocks` keeps the blocks in the host's memory and brings each to the device as it runs."""
     ranks: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes, each with a device of its own, that share every forward of the one model served."""
-    token_split: Literal["ulysses", "ring"] = "ulysses"
+    attention_split: Literal["ulysses", "ring"] = "ulysses"
     """How ranks that hold parts of a sample's tokens attend to the others'.
 
-    `ulysses` exchanges heads, so their number must be a multiple of the ranks'; `ring` passes keys and values on,
-    and needs an attention backend that tells its log-sum-exps.
+    `ulysses` exchanges heads, so their number must be a multiple of the ranks'; `ring` passes keys and values
+    on, and needs an attention backend that tells its log-sum-exps.
     """
     cfg_parallel: bool = False
     """Half of the ranks evaluate the prompt's lane, half the negative prompt's, where a sample is guided."""

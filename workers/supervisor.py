@@ -116,7 +116,9 @@ class Supervisor:
             if self._draining.is_set():
                 break
             if Place.from_environment().launched:
-                _LOG.error("%s ends with its engine: whoever has started its ranks starts them again", self.name)
+                _LOG.error(
+                    "%s ends with its engine: whoever has started its ranks starts them again", self.name
+                )
                 return 1
             if failed_starts >= self._settings.max_failed_starts:
                 _LOG.error("%s gives up after %d failed starts", self.name, failed_starts)

@@ -34,9 +34,7 @@ def load_models(settings: WorkerSettings, place: Place = ALL_ALONE) -> list[Mode
     """
     device, mesh = device_of(settings.device, place), None
     if place.size > 1:
-        shape = MeshShape(
-            settings.lane_ranks, place.size // settings.lane_ranks, settings.token_split
-        )
+        shape = MeshShape(settings.lane_ranks, place.size // settings.lane_ranks, settings.attention_split)
         mesh = join(place, shape, device, settings.warmup_timeout_s)
     options = LoadOptions(
         mesh=mesh,

@@ -85,7 +85,7 @@ def _places(ranks: int, stack: contextlib.ExitStack) -> list[Place]:
 
 
 def _end_of(pids: Sequence[int]) -> int:
-    """Wait for the first rank, or for another that fails; end the rest. Its exit code, or minus the signal."""
+    """Wait for the first rank, or one that fails, and end the rest; its exit code, or minus the signal."""
     left, code = set(pids), 0
     while pids[0] in left and code == 0:
         pid, status = os.waitpid(-1, 0)

@@ -2,8 +2,8 @@
 
     python -m tests.ranks.program CHECKPOINTS OUT < cases.json
 
-A case is `{"model", "lanes", "tokens", "jobs": [[body, plan or null], ...]}`. Each writes its results' latents
-and receipts to OUT/<place>.pt.
+A case is `{"root", "model", "lanes", "tokens", "jobs": [[body, plan or null], ...]}`. Each writes its
+results' latents and receipts to OUT/<place>.pt.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Any
 import torch
 
 from protocol.plan import Plan
-from workers.engine import Engine, EngineSettings, Follower, self_test
+from workers.engine import Engine, EngineSettings, Finished, Follower, self_test
 from workers.engine_process import import_ahead
 from workers.models import LoadOptions, load
 from workers.models.mesh import MeshShape
@@ -41,7 +41,7 @@ def rank(place: Place, case: dict[str, Any], root: Path, out: Path) -> None:
     results = {}
     while not engine.idle:
         for event in engine.step():
-            if hasattr(event, "result") and hasattr(event.result, "receipt") and hasattr(event.result, "samples"):
+            if isinstance(event, Finished):
                 results[event.id] = event.result
     engine.leader.stop()
     told = [

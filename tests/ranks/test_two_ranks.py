@@ -32,9 +32,7 @@ class Case(NamedTuple):
     jobs: Jobs
 
     def spelled(self) -> dict[str, Any]:
-        jobs = [
-            (body, None if plan is None else plan.model_dump(mode="json")) for body, plan in self.jobs
-        ]
+        jobs = [(body, None if plan is None else plan.model_dump(mode="json")) for body, plan in self.jobs]
         return {**self._asdict(), "jobs": jobs}
 
 

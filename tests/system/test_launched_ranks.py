@@ -1,4 +1,4 @@
-"""Ranks that somebody else has started, as torchrun does: each a process with its place in the environment."""
+"""Ranks that somebody else has started, as torchrun does: processes with their places in the environment."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ from tests.system.harness import Desk, WorkerProgram, free_port
 
 @pytest.mark.timeout(150)
 async def test_launched_ranks_serve_and_drain(
-    tmp_path: Path, own_valkey: EmbeddedValkey, own_desk: Desk, flux_root: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path,
+    own_valkey: EmbeddedValkey,
+    own_desk: Desk,
+    flux_root: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """The second rank talks to nobody but the first, and ends with it, in order."""
     monkeypatch.setenv("MASTER_ADDR", "127.0.0.1")

@@ -145,7 +145,7 @@ class SpeCa(AnchoredCache[SpeCaConfig]):
         return Go(num_blocks, num_blocks, risk=error, threshold=limit, reason=reason)
 
     def _error(self, row: Row, stream: Stream) -> Tensor:
-        """Sum of |draft - real| / (|real| + 1e-10) over the first lane's tokens, in float32, and their count."""
+        """Sum of |draft - real| / (|real| + 1e-10) over the first lane in float32, and how many they are."""
         anchors, weights = row.sample.anchors, self._weights(row.sample)
         draft = combine([anchor.kept[self.keep[1]][0][0] for anchor in anchors], weights).to(torch.float32)
         real = stream.hidden[0][row.lanes.start].to(torch.float32)

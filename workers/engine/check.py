@@ -13,7 +13,7 @@ from workers.models import Model, encode_lanes
 
 _BATCHES = (2, 3, 5)
 _TOLERANCE = 2e-2
-"""Relative to the largest output, on a GPU, among ranks and in compiled blocks: kernels are picked by size."""
+"""Relative to the largest output; on a GPU, among ranks or in compiled blocks kernels are picked by size."""
 _SIGMAS = (1.0, 0.73, 0.41, 0.2, 0.05)
 _IMAGE_SIDE = 64
 
@@ -31,8 +31,13 @@ def self_test(model: Model) -> None:
     """
     rows = [_row(model, index) for index in range(max(_BATCHES))]
     named = f"{model.name} {model.catalog.dtype}"
+    same = torch.equal if _is_exact(model) else _close
     for which, network in {named: model.network, **_variants(model, named)}.items():
-        _test(which, network, rows, torch.equal if _is_exact(model) else _close)
+        _test(which, network, rows, same)
+    for lora in model.catalog.loras:
+        model.use_lora(lora)
+        _test(f"{named} {lora}", model.network, rows, same)
+    model.use_lora(None)
 
 
 def _variants(model: Model, named: str) -> dict[str, Network]:
@@ -43,9 +48,7 @@ def _is_exact(model: Model) -> bool:
     return model.exact and model.device.type == "cpu"
 
 
-def _test(
-    named: str, network: Network, rows: list[Batch], same: Callable[[Tensor, Tensor], bool]
-) -> None:
+def _test(named: str, network: Network, rows: list[Batch], same: Callable[[Tensor, Tensor], bool]) -> None:
     alone = [_evaluate(network, row) for row in rows]
     for size in _BATCHES:
         together = _evaluate(network, _join(rows[:size]))

@@ -48,6 +48,7 @@ class Follower:
         for fresh in plan.fresh:
             self._samples[fresh.key] = self._mirror(fresh)
         wanted = [self._check(row) for row in plan.rows]
+        self._model.use_lora(plan.lora)
         Forward(network_of(self._model, plan.variant), self._settle, self._max_forecasts).run(wanted)
 
     def _mirror(self, fresh: FreshSample) -> tuple[Sample, Solver]:

@@ -41,6 +41,7 @@ class Leader:
         gone = self._known - {flight.state.key for flight in flying}
         word = StepPlan(
             variant=plan.group.variant,
+            lora=plan.group.lora,
             rows=tuple(map(_row, plan.flights)),
             fresh=tuple(FreshSample.of(flight.state, _lanes(flight)) for flight in fresh),
             gone=tuple(sorted(gone)),

@@ -91,10 +91,11 @@ class FreshSample(_Frozen):
 
 
 class StepPlan(_Frozen):
-    """One turn, on the weights of `variant`."""
+    """One turn, on the weights of `variant`, under a LoRA if there is one."""
 
     type: Literal["step"] = "step"
     variant: str | None
+    lora: str | None = None
     rows: tuple[RowPlan, ...]
     fresh: tuple[FreshSample, ...] = ()
     gone: tuple[str, ...] = ()

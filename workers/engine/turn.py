@@ -94,6 +94,7 @@ class Turn:
             RanksApart: it failed among several ranks.
         """
         started = time.perf_counter()
+        self._model.use_lora(self._plan.group.lora)
         try:
             ended = self._go_on(started + slice_s)
         except Exception as error:

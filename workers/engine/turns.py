@@ -23,9 +23,7 @@ class Turns:
         leader: tells other ranks, if there are any, of every turn.
     """
 
-    def __init__(
-        self, models: Mapping[str, Model], settings: EngineSettings, leader: Leader
-    ) -> None:
+    def __init__(self, models: Mapping[str, Model], settings: EngineSettings, leader: Leader) -> None:
         self._models = models
         self._leader = leader
         self._settings = settings

@@ -19,7 +19,14 @@ from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
 from workers.models.flux_network import FluxNetwork
-from workers.models.folder import FEW_STEPS_FOLDER, FolderSettings, digest_of, newest_change
+from workers.models.folder import (
+    FEW_STEPS_FOLDER,
+    FolderSettings,
+    digest_of,
+    digest_with_loras,
+    newest_change,
+)
+from workers.models.loras import Loras
 from workers.models.model import Variant
 from workers.models.options import PLAIN, LoadOptions
 from workers.models.placing import place, prepare
@@ -55,6 +62,7 @@ class Flux:
     ) -> None:
         # It would write what a long prompt loses into our log, and prompts are their writers'.
         logging.getLogger(FluxPipeline.__module__).setLevel(logging.ERROR)
+        options.check(FolderSettings.read(folder).loras)
         loaded = FluxPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
         pipeline = place(loaded, device, options)
         pipeline.set_progress_bar_config(disable=True)
@@ -64,9 +72,9 @@ class Flux:
         self._pixels_per_token = pipeline.vae_scale_factor * _PATCH
         if (folder / FEW_STEPS_FOLDER).is_dir():
             raise ValueError(f"{folder}: a FluxPipeline with a student of few steps is not supported")
-        digest = digest_of(folder)
-        self.calibration = Calibration.read(folder, digest)
-        self.catalog = self._describe(folder, digest)
+        self.base_digest = digest_of(folder)
+        self.calibration = Calibration.read(folder, self.base_digest)
+        self.catalog = self._describe(folder, digest_with_loras(folder, self.base_digest))
         assert isinstance(self.catalog.shapes, FluxShapes)
         self.network = FluxNetwork(
             pipeline.transformer,
@@ -75,6 +83,7 @@ class Flux:
             text_tokens=self._text_tokens,
             mesh=options.mesh,
         )
+        self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
         prepare(pipeline.transformer, device, options)
         self.variants: Mapping[str, Variant] = {}
 
@@ -86,6 +95,9 @@ class Flux:
     def scheduler_config(self) -> Mapping[str, Any]:
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
+
+    def use_lora(self, name: str | None) -> None:
+        self._loras.use(name)
 
     def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
         return Grid(height // self._pixels_per_token, width // self._pixels_per_token)
@@ -131,11 +143,16 @@ class Flux:
             sizes=settings.limit(self._sizes()),
             defaults=settings.fill(self._defaults(distilled)),
             methods=(*FEWER_STEPS, *CACHES),
-            input_fields=tuple(fields if distilled else [*fields, "negative_prompt"]),
+            input_fields=(
+                *fields,
+                *(() if distilled else ("negative_prompt",)),
+                *(("lora",) if settings.loras else ()),
+            ),
             embedded_guidance=distilled,
             calibration=self.calibration.id if self.calibration else None,
             points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
+            loras=tuple(sorted(settings.loras)),
         )
 
     def _sizes(self) -> SizeLimits:

@@ -40,7 +40,9 @@ def load(
         raise LookupError(f"unknown dtype {dtype!r}; known: {', '.join(_DTYPES)}")
     name, folder = locate(model)
     index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
-    return make_model(index["_class_name"], name, folder, torch.device(device), _DTYPES[dtype], options)
+    return make_model(
+        index["_class_name"], name, folder, torch.device(device), _DTYPES[dtype], options=options
+    )
 
 
 def locate(model: str | Path) -> tuple[str, Path]:

@@ -1,8 +1,9 @@
 """Ranks of one worker: a sample's lanes on two halves of them, its tokens on those of each half.
 
-Splitting tokens is diffusers' context parallelism: its attention exchanges heads (Ulysses) or keys and values
-(ring) where a processor carries a `ParallelConfig`. Its hooks cut and join tensors in the forward of the whole
-network, which our step loop passes by, so the adapters do that themselves, with `shard` and `gather`.
+Splitting tokens is diffusers' context parallelism: its attention exchanges heads (Ulysses) or keys and
+values (ring) where a processor carries a `ParallelConfig`. Its hooks cut and join tensors in the forward of
+the whole network, which our step loop passes by, so the adapters do that themselves, with `shard` and
+`gather`.
 """
 
 from __future__ import annotations

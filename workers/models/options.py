@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -30,6 +31,18 @@ class LoadOptions:
     weights: NarrowWeights | None = None
     offload: Offload = "none"
 
+    def check(self, loras: Iterable[str]) -> None:
+        """Refuse what does not go with these LoRAs.
+
+        Raises:
+            ValueError: saying which option, and what is allowed.
+        """
+        if not any(True for _ in loras):
+            return
+        if self.weights is not None:
+            raise ValueError("weight_dtype: a checkpoint with loras keeps its own; allowed: null")
+        if self.offload != "none":
+            raise ValueError("offload: a checkpoint with loras stays on its device; allowed: none")
 
     @property
     def exact(self) -> bool:

@@ -48,9 +48,13 @@ def prepare(transformer: Any, device: torch.device, options: LoadOptions) -> Non
     """
     if options.attention_backend is not None:
         _set_attention_backend(transformer, options.attention_backend)
-    if options.mesh is not None and options.mesh.passes_keys and options.attention_backend in (None, "native"):
+    if (
+        options.mesh is not None
+        and options.mesh.passes_keys
+        and options.attention_backend in (None, "native")
+    ):
         raise ValueError(
-            "token_split 'ring' needs an attention_backend that tells its log-sum-exps; "
+            "attention_split 'ring' needs an attention_backend that tells its log-sum-exps; "
             f"allowed: {', '.join(_ringed())}"
         )
     if options.offload == "blocks":

@@ -23,6 +23,7 @@ def make_model(
     folder: Path,
     device: torch.device,
     dtype: torch.dtype,
+    *,
     options: LoadOptions = PLAIN,
 ) -> Model:
     """Load the folder with its family.

@@ -70,7 +70,7 @@ def calibrate(
     """
     loaded = load(model, dtype=dtype)
     prompts = _prompts(loaded, prompts_file, num_prompts)
-    names = (loaded.catalog.digest[:12], _digest(prompts), dtype, *_clip_settings(loaded).values())
+    names = (loaded.base_digest[:12], _digest(prompts), dtype, *_clip_settings(loaded).values())
     folder = work or CACHE / "-".join(map(str, names))
     try:
         session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder)
@@ -80,7 +80,7 @@ def calibrate(
         return None
     _, where = locate(model)
     path = where / CALIBRATION_FILE
-    made = _merged(session.calibration(points), Calibration.read(where, loaded.catalog.digest))
+    made = _merged(session.calibration(points), Calibration.read(where, loaded.base_digest))
     path.write_text(made.model_dump_json(indent=1) + "\n")
     return path
 
@@ -147,7 +147,7 @@ class _Session:
 
     def calibration(self, points: Sequence[CalibrationPoint]) -> Calibration:
         return Calibration(
-            digest=self._model.catalog.digest,
+            digest=self._model.base_digest,
             created=int(time.time()),
             model_created=self._model.catalog.created,
             num_inference_steps=self._trial.steps,
