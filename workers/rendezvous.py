@@ -39,20 +39,14 @@ def join(place: Place, shape: MeshShape, device: torch.device, timeout_s: float)
         dist.init_process_group(backend, timeout=timeout)
     else:
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
-        dist.init_process_group(
-            backend, store=_store(place, timeout), rank=place.rank, world_size=place.size, timeout=timeout
+        first, port = place.rank == 0, place.listener.getsockname()[1]
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            LOOPBACK,
+            port,
+            place.size,
+            first,
+            timeout,
+            master_listen_fd=place.listener.detach() if first else None,
         )
+        dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.size, timeout=timeout)
     return Mesh(shape, device)
-
-
-def _store(place: Place, timeout: timedelta) -> dist.TCPStore:
-    assert place.listener is not None
-    first = place.rank == 0
-    return dist.TCPStore(
-        LOOPBACK,
-        place.listener.getsockname()[1],
-        place.size,
-        first,
-        timeout,
-        master_listen_fd=place.listener.detach() if first else None,
-    )

@@ -120,6 +120,10 @@ class WorkerSettings(LayeredSettings):
     def _check_ranks(self) -> Self:
         if self.ranks % self.lane_ranks:
             raise ValueError(f"cfg_parallel needs an even number of ranks, not {self.ranks}")
+        if self.ranks > 1 and ":" in self.device:
+            raise ValueError(
+                f"device: {self.ranks} ranks take one each, not {self.device}; allowed: cpu, cuda"
+            )
         if self.ranks > 1 and len(self.models) > 1:
             raise ValueError(f"models: {self.ranks} ranks serve one model, not {len(self.models)}")
         return self

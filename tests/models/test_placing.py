@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from tests.engine.clips import clip
 from tests.engine.requests import request
 from workers.engine import Engine, self_test
 from workers.models import LoadOptions, load
-from workers.models.placing import attention_backends
+from workers.models.placing import attention_backends, prepare
 
 
 def made(model: Any, body: dict[str, Any]) -> torch.Tensor:
@@ -40,7 +41,8 @@ def test_narrow_weights_err_little_and_cost_the_same(
     error = (exact - rounded).norm() / exact.norm()
     assert 0 < error < bound
     assert price_of(narrow, request()) == price_of(plain, request())
-    assert narrow.catalog.digest == plain.catalog.digest
+    assert narrow.catalog.digest != plain.catalog.digest
+    assert narrow.base_digest == plain.base_digest
 
 
 def test_an_unknown_attention_backend_is_refused_with_those_that_run(flux_root: Path) -> None:
@@ -96,3 +98,11 @@ def test_compiling_marks_the_repeated_blocks_and_nothing_else(flux_root: Path) -
         "single_transformer_blocks.1",
     }
     assert not model.exact
+
+
+def test_a_ring_needs_a_backend_that_tells_its_sums(load_flux: Callable[..., Any]) -> None:
+    """No ring can run here; that it is refused before its first step can be shown."""
+    transformer = load_flux().pipeline.transformer
+    options = LoadOptions(mesh=cast(Any, SimpleNamespace(passes_keys=True)))
+    with pytest.raises(ValueError, match=r"attention_split 'ring' needs .* allowed: .*_native_flash"):
+        prepare(transformer, torch.device("cpu"), options)

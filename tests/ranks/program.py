@@ -22,7 +22,8 @@ from workers.engine import Engine, EngineSettings, Finished, Follower, self_test
 from workers.engine_process import import_ahead
 from workers.models import LoadOptions, load
 from workers.models.mesh import MeshShape
-from workers.rendezvous import Place, join, open_listener
+from workers.place import Place, open_listener
+from workers.rendezvous import join
 
 TIMEOUT_S = 60.0
 SETTINGS = EngineSettings(num_threads=1)

@@ -10,7 +10,7 @@ from server.valkey import EmbeddedValkey
 from tests.system.harness import Desk, WorkerProgram, free_port
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_launched_ranks_serve_and_drain(
     tmp_path: Path,
     own_valkey: EmbeddedValkey,

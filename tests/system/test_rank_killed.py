@@ -11,9 +11,9 @@ from server.valkey import EmbeddedValkey
 from tests.system.conftest import MakeWorker
 from tests.system.harness import Desk, WorkerProgram
 
-STEPS = 50
-BOUND_S = 15.0
-"""A restart takes a second or two here; a hang would take for ever."""
+STEPS = 24
+BOUND_S = 40.0
+"""A restart takes a few seconds, on a busy machine more; a hang would take for ever."""
 
 
 def ranks_of(worker: WorkerProgram) -> list[psutil.Process]:
@@ -21,7 +21,7 @@ def ranks_of(worker: WorkerProgram) -> list[psutil.Process]:
     return sorted(worker.family()[2:], key=lambda process: process.pid)
 
 
-@pytest.mark.timeout(150)
+@pytest.mark.timeout(240)
 async def test_no_rank_goes_on_without_the_others(
     own_valkey: EmbeddedValkey, own_desk: Desk, make_worker: MakeWorker
 ) -> None:
@@ -31,7 +31,7 @@ async def test_no_rank_goes_on_without_the_others(
 
     async def hurt(hurter: str) -> None:
         key = await own_desk.submit(hurter, seed=7, steps=STEPS)
-        await own_desk.running(key, step=5)
+        await own_desk.running(key, step=3)
         _, follower = ranks_of(worker)
         getattr(follower, hurter)()
         hurt_s = time.monotonic()

@@ -49,8 +49,7 @@ class Engine:
             calibration.
 
     Raises:
-        ValueError: no models, two of one name, a weight for none of them, several on several ranks, or a
-            schedule this engine would not follow.
+        ValueError: no models, two of one name, several for several ranks, a weight or a schedule for none.
     """
 
     def __init__(

@@ -23,8 +23,8 @@ from workers.models.folder import (
     FEW_STEPS_FOLDER,
     FolderSettings,
     digest_of,
-    digest_with_loras,
     newest_change,
+    served_digest,
 )
 from workers.models.loras import Loras
 from workers.models.model import Variant
@@ -74,7 +74,7 @@ class Flux:
             raise ValueError(f"{folder}: a FluxPipeline with a student of few steps is not supported")
         self.base_digest = digest_of(folder)
         self.calibration = Calibration.read(folder, self.base_digest)
-        self.catalog = self._describe(folder, digest_with_loras(folder, self.base_digest))
+        self.catalog = self._describe(folder, served_digest(folder, self.base_digest, options.weights))
         assert isinstance(self.catalog.shapes, FluxShapes)
         self.network = FluxNetwork(
             pipeline.transformer,

@@ -109,8 +109,10 @@ def digest_of(folder: Path, *, students: bool = True) -> str:
     return total.hexdigest()
 
 
-def digest_with_loras(folder: Path, digest: str) -> str:
-    """What names all that can run: the checkpoint's digest, and its LoRAs' with their scales.
+def served_digest(folder: Path, digest: str, weights: str | None) -> str:
+    """What names all that can run: the checkpoint's digest, what rounds it, its LoRAs and their scales.
+
+    The plain digest where nothing is rounded and there are no LoRAs.
 
     Raises:
         ValueError: a file is not there.
@@ -118,9 +120,9 @@ def digest_with_loras(folder: Path, digest: str) -> str:
     loras = FolderSettings.read(folder).loras
     if missing := [name for name, lora in loras.items() if not (folder / lora.file).is_file()]:
         raise ValueError(f"loras.{missing[0]}: no file {folder / loras[missing[0]].file}")
-    if not loras:
+    if not loras and weights is None:
         return digest
-    total = hashlib.sha256(digest.encode())
+    total = hashlib.sha256(f"{digest}\0{weights}\n".encode())
     for name, lora in sorted(loras.items()):
         total.update(f"{name}\0{lora.scale}\0{sha256_of(folder / lora.file)}\n".encode())
     return total.hexdigest()

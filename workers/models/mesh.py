@@ -70,12 +70,19 @@ class Mesh:
         """
         if self._config is None:
             return
-        heads = transformer.config.num_attention_heads
-        if self._shape.split == "ulysses" and heads % self._shape.tokens:
-            raise ValueError(f"{heads} attention heads cannot be shared out among {self._shape.tokens} ranks")
         for module in transformer.modules():
-            if hasattr(processor := getattr(module, "processor", None), "_parallel_config"):
+            processor: Any = getattr(module, "processor", None)
+            if hasattr(processor, "_parallel_config"):
+                self._check_heads(module.heads)
                 processor._parallel_config = self._config
+
+    def _check_heads(self, heads: int) -> None:
+        ranks = self._shape.tokens
+        if self._shape.split == "ulysses" and heads % ranks:
+            allowed = [count for count in range(1, heads + 1) if heads % count == 0]
+            raise ValueError(
+                f"ranks: {heads} attention heads cannot be shared out among {ranks}; allowed: {allowed}"
+            )
 
     def shard(self, tensor: Tensor, dim: int = 1) -> Tensor:
         """This rank's part of the tokens along `dim`: of S among P, (S + P - 1 - place) // P of them."""

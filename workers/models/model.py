@@ -61,7 +61,7 @@ class Model(Protocol):
     def dtype(self) -> torch.dtype: ...
     @property
     def base_digest(self) -> str:
-        """Of the checkpoint without its LoRAs: what a calibration is made for."""
+        """Of the checkpoint as it lies there, without its LoRAs: what a calibration is made for."""
         ...
 
     @property

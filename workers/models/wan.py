@@ -19,7 +19,7 @@ from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults,
 from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS, ROUTERS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
-from workers.models.folder import FolderSettings, digest_of, digest_with_loras, newest_change
+from workers.models.folder import FolderSettings, digest_of, newest_change, served_digest
 from workers.models.loras import Loras
 from workers.models.model import Frames
 from workers.models.options import PLAIN, LoadOptions
@@ -96,7 +96,7 @@ class Wan:
         few = read_few_steps(folder, self._shapes)
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
-        self.catalog = self._describe(folder, digest_with_loras(folder, self.base_digest), few)
+        self.catalog = self._describe(folder, served_digest(folder, self.base_digest, options.weights), few)
         self.network = WanNetwork(pipeline.transformer, self._shapes, options.mesh)
         self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
         prepare(pipeline.transformer, device, options)
