@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt
 
 from protocol.calibration import CalibrationPoint
+from protocol.jobs import LoraName
+from protocol.methods import VARIANTS
 from protocol.shapes import ModelShapes
 
 STANDARD_BUDGETS = (0.25, 0.35, 0.5, 0.75, 1.0)
@@ -18,7 +20,7 @@ STANDARD_BUDGETS = (0.25, 0.35, 0.5, 0.75, 1.0)
 
 def _absent(value: object) -> bool:
     """Left out where there is none, so that older gateways read the entry."""
-    return value is None
+    return value in (None, ())
 
 
 class _Frozen(BaseModel):
@@ -78,7 +80,8 @@ class CatalogEntry(_Frozen):
     that true guidance needs no negative prompt, an absent one being the empty one. The last measured speed is
     `tflops_per_second`, 0 before the first measurement. `calibration` names the calibration `points` come
     from. `few_steps` is there if `methods` has "few-step". `flow_shift` is the static shift of the schedule,
-    by which plans shape what routed runs spend; None: there is none, or it moves with the size.
+    by which plans shape what routed runs spend; None: there is none, or it moves with the size. `loras` are
+    what a request's `lora` may name.
     """
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._/-]{0,127}$")]
@@ -105,6 +108,16 @@ class CatalogEntry(_Frozen):
     always_guided: bool = False
     few_steps: FewSteps | None = Field(default=None, exclude_if=_absent)
     flow_shift: float | None = None
+    loras: tuple[LoraName, ...] = Field(default=(), exclude_if=_absent)
+
+    def offered(self, lora: str | None) -> CatalogEntry:
+        """The entry as a request meets it: what was measured or distilled without a LoRA is not for one."""
+        if lora is None:
+            return self
+        methods = tuple(name for name in self.methods if name not in VARIANTS)
+        return self.model_copy(
+            update={"methods": methods, "points": (), "calibration": None, "few_steps": None}
+        )
 
     @property
     def calibrated_budgets(self) -> tuple[float, ...]:

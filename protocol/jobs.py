@@ -24,7 +24,13 @@ Prompt = Annotated[str, Field(min_length=1, max_length=MAX_PROMPT_CHARACTERS), A
 NegativePrompt = Annotated[str, Field(max_length=MAX_PROMPT_CHARACTERS), AfterValidator(require_clean)]
 ModelName = Annotated[str, Field(min_length=1, max_length=256), AfterValidator(require_clean)]
 WebhookUrl = Annotated[str, Field(max_length=2_048), AfterValidator(require_clean)]
+LoraName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,63}$")]
 Side = Annotated[int, Field(ge=1, le=65_536)]
+
+
+def absent(value: object) -> bool:
+    """Left out of what is stored where there is none, so that an older build reads it."""
+    return value is None
 
 
 class GenerationInput(BaseModel):
@@ -45,6 +51,7 @@ class GenerationInput(BaseModel):
     representation: CleanObject | None = None
     given: CleanObject | None = None
     length: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    lora: LoraName | None = Field(default=None, exclude_if=absent)
 
     @field_validator("prompt")
     @classmethod

@@ -44,7 +44,7 @@ class Plan(BaseModel):
     run: where a static schedule is full, or, with fewer steps, the noise levels these steps stand at (empty:
     the shorter run's own levels). `depths` are the blocks that a router lets each evaluation run, if it runs
     (empty: there is no router). `calibration` names where all this comes from, None: defaults;
-    `expected_distance` is what the calibration measured there.
+    `expected_distance` is what the calibration measured there. `lora` works on top of the weights.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -60,6 +60,7 @@ class Plan(BaseModel):
     depths: tuple[int, ...] = ()
     calibration: str | None = None
     expected_distance: float | None = None
+    lora: str | None = None
 
     @property
     def evaluations(self) -> int:
@@ -101,6 +102,7 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
         BudgetTooSmall: even the cheapest run costs more, or no allowed method can save anything.
         InvalidRequest: `floor` is above the ceiling; only here is a ceiling in TFLOPs known as a share.
     """
+    entry = entry.offered(request.input.lora)
     cost = price(entry, request)
     ceiling = _ceiling(request.compute_budget, cost.full_flop)
     wanted = _wanted(request, entry, cost, ceiling if share is None else share)
@@ -114,7 +116,7 @@ def make_plan(request: GenerationRequest, entry: CatalogEntry, *, share: float |
     if draft is None:
         least = min(least, student.least) if student else least
         raise _too_small(least / wanted.full_flop, cost.full_flop)
-    return _plan(draft, wanted)
+    return _plan(draft, wanted, request.input.lora)
 
 
 def student_plan(request: GenerationRequest, entry: CatalogEntry) -> Plan | None:
@@ -130,7 +132,7 @@ def everything(request: GenerationRequest, entry: CatalogEntry) -> Wanted:
     return _wanted(request, entry, price(entry, request), 1.0)
 
 
-def _plan(draft: Draft, wanted: Wanted) -> Plan:
+def _plan(draft: Draft, wanted: Wanted, lora: str | None = None) -> Plan:
     return Plan(
         methods=draft.methods,
         num_inference_steps=draft.steps,
@@ -143,6 +145,7 @@ def _plan(draft: Draft, wanted: Wanted) -> Plan:
         depths=draft.depths,
         calibration=draft.calibration,
         expected_distance=draft.distance,
+        lora=lora,
     )
 
 

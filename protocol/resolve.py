@@ -25,6 +25,7 @@ def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationReques
     """
     given = request.input
     _refuse_foreign_fields(given, entry)
+    _check_lora(given.lora, entry)
     _require_fields(given, entry)
     _refuse_unknown_methods(request, entry)
     width = given.width if given.width is not None else entry.defaults.width
@@ -100,6 +101,13 @@ def _refuse_foreign_fields(given: GenerationInput, entry: CatalogEntry) -> None:
             )
 
 
+def _check_lora(name: str | None, entry: CatalogEntry) -> None:
+    if name is not None and name not in entry.loras:
+        raise InvalidRequest(
+            f"{entry.name} has no such LoRA", param="input.lora", details={"allowed": list(entry.loras)}
+        )
+
+
 def _require_fields(given: GenerationInput, entry: CatalogEntry) -> None:
     for name in entry.required_fields:
         if getattr(given, name) is None:
@@ -107,12 +115,13 @@ def _require_fields(given: GenerationInput, entry: CatalogEntry) -> None:
 
 
 def _refuse_unknown_methods(request: GenerationRequest, entry: CatalogEntry) -> None:
+    methods = entry.offered(request.input.lora).methods
     for name in request.compute_budget.methods or ():
-        if name not in entry.methods:
+        if name not in methods:
             raise InvalidRequest(
                 f"{entry.name} does not offer this method",
                 param="compute_budget.methods",
-                details={"allowed": list(entry.methods)},
+                details={"allowed": list(methods)},
             )
 
 

@@ -19,6 +19,8 @@ from protocol.logs import set_up
 from protocol.methods import CACHES, FEWER_STEPS, LEARNED, VARIANTS
 
 if TYPE_CHECKING:
+    from workers.place import Place
+    from workers.settings import WorkerSettings
     from workers.training.pare.settings import PareSettings
 
 _UNFINISHED = 3
@@ -112,6 +114,7 @@ _WORKER_OPTIONS = {
     "device": "cpu, cuda, cuda:1, ...",
     "dtype": "bfloat16, float16 or float32",
     "threads": "threads of one forward",
+    "ranks": "processes that share every forward",
     "name": "this worker's name",
     "max-running-jobs": "jobs in the engine at once",
     "drain-s": "seconds that running jobs get after SIGTERM",
@@ -126,6 +129,7 @@ def _worker(options: argparse.Namespace) -> int:
     from protocol.connection import BadRedisUrl
     from protocol.tracing import NoTracing
     from workers.metrics import PortTaken
+    from workers.place import Place
     from workers.settings import WorkerSettings
     from workers.supervisor import Supervisor
 
@@ -136,11 +140,27 @@ def _worker(options: argparse.Namespace) -> int:
         print(error, file=sys.stderr)
         return 2
     set_up(settings.log_format, settings.log_level)
+    place = Place.from_environment()
+    if place.launched and settings.ranks != place.size:
+        print(f"ranks is {settings.ranks}, but {place.size} were started; allowed: the same", file=sys.stderr)
+        return 2
+    if place.rank:
+        return _follow(settings, place)
     try:
         return asyncio.run(Supervisor(settings).run())
     except (BadRedisUrl, PortTaken, NoTracing) as error:
         print(error, file=sys.stderr)
         return 2
+
+
+def _follow(settings: WorkerSettings, place: Place) -> int:
+    """Be a rank that another's supervisor speaks for; it ends when rank 0 does, not when it is asked to."""
+    from workers.engine_process import import_ahead, run_follower
+    from workers.lifeline import leave_signals_to_the_supervisor
+
+    leave_signals_to_the_supervisor()
+    import_ahead()
+    return run_follower(settings, place)
 
 
 def _engine(options: argparse.Namespace) -> int:

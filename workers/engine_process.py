@@ -8,6 +8,8 @@ import socket
 from collections.abc import Sequence
 from functools import partial
 
+import torch
+
 from protocol.artifacts import ArtifactStore
 from protocol.catalog import CatalogEntry
 from protocol.jobqueue import Catalog, JobQueue
@@ -15,13 +17,14 @@ from protocol.logs import set_up
 from protocol.metrics import budget_label
 from protocol.states import WorkerState
 from workers.board import Board, Report
-from workers.engine import Engine
+from workers.engine import Engine, Follower
 from workers.meter import Meter
 from workers.patience import end, patiently
+from workers.place import ALL_ALONE, Place
 from workers.runtime import Runtime
 from workers.settings import WorkerSettings
 from workers.speed import Speedometer
-from workers.warmup import load_models, make_engine, warm_up
+from workers.warmup import engine_settings, load_models, make_engine, warm_up
 
 _LOG = logging.getLogger("rheostat.worker")
 _BEAT_S = 1.0
@@ -40,7 +43,17 @@ def import_ahead() -> None:
     transformers_logging.disable_progress_bar()
 
 
-def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd: int) -> int:
+def run_follower(settings: WorkerSettings, place: Place) -> int:
+    """Load as rank 0 does and follow it to its end; the exit code."""
+    torch.set_num_threads(settings.threads)
+    (model,) = load_models(settings, place)
+    Follower(model, engine_settings(settings).max_forecasts).run()
+    return 0
+
+
+def run_engine(
+    worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd: int, place: Place = ALL_ALONE
+) -> int:
     """Warm up, serve until drained; the exit code."""
     set_up(settings.log_format, settings.log_level)
     board = Board(board_fd)
@@ -48,10 +61,11 @@ def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd
     meter = Meter(socket.socket(fileno=meter_fd))
     speed = Speedometer()
     try:
-        engine, entries = _warm(settings, meter, speed)
+        engine, entries = _warm(settings, meter, speed, place)
         asyncio.run(
             _serve(worker, settings, board=board, engine=engine, entries=entries, meter=meter, speed=speed)
         )
+        engine.leader.stop()
     except Exception as error:
         if board.report.state is not WorkerState.WARMING:
             raise
@@ -63,8 +77,10 @@ def run_engine(worker: str, settings: WorkerSettings, *, board_fd: int, meter_fd
     return 0
 
 
-def _warm(settings: WorkerSettings, meter: Meter, speed: Speedometer) -> tuple[Engine, list[CatalogEntry]]:
-    models = load_models(settings)
+def _warm(
+    settings: WorkerSettings, meter: Meter, speed: Speedometer, place: Place
+) -> tuple[Engine, list[CatalogEntry]]:
+    models = load_models(settings, place)
     engine = make_engine(models, settings)
     entries = [model.catalog for model in models]
     for entry in entries:

@@ -139,6 +139,7 @@ class Runtime:
             self._claimer.look_again()
             if self._engine.idle:
                 await self._rest()
+                await self._in_thread(self._engine.leader.beat)
             else:
                 self._settle(await self._turn())
             self._auditor.look(busy=bool(self._roster))

@@ -7,9 +7,9 @@ Environment variables are the field names in capitals after `RHEOSTAT_WORKER_`, 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 from pydantic_settings import NoDecode, SettingsConfigDict
 
 from protocol.jobqueue import QueueSettings
@@ -63,6 +63,30 @@ class WorkerSettings(LayeredSettings):
     dtype: Literal["bfloat16", "float16", "float32"] = "bfloat16"
     threads: Annotated[int, Field(ge=1)] = 1
     """Threads of one forward. More than one lets a busy neighbour stop them all (OpenMP spins)."""
+    attention_backend: Annotated[str, Field(min_length=1, max_length=64)] | None = None
+    """Which of diffusers' attention backends runs; None: torch's own. One that cannot run here is refused."""
+    compile_blocks: bool = False
+    """Compile the denoiser's repeated blocks when they first run: faster steps for a slower start.
+
+    Pictures then keep their bits in company in a tolerance only, as on a GPU.
+    """
+    weight_dtype: Literal["int8", "float8"] | None = None
+    """Round the blocks' weights to 8 bits, which takes half of bfloat16's memory and errs a little.
+
+    Prices stay what they were: as many operations, in the same dtype. None: weights as they were stored.
+    """
+    offload: Literal["none", "blocks"] = "none"
+    """`blocks` keeps the blocks in the host's memory and brings each to the device as it runs."""
+    ranks: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes, each with a device of its own, that share every forward of the one model served."""
+    attention_split: Literal["ulysses", "ring"] = "ulysses"
+    """How ranks that hold parts of a sample's tokens attend to the others'.
+
+    `ulysses` exchanges heads, so their number must be a multiple of the ranks'; `ring` passes keys and values
+    on, and needs an attention backend that tells its log-sum-exps.
+    """
+    cfg_parallel: bool = False
+    """Half of the ranks evaluate the prompt's lane, half the negative prompt's, where a sample is guided."""
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")] | None = None
     """How this worker is called in logs and readiness; None: host and a random part. Must be its own."""
 
@@ -119,6 +143,25 @@ class WorkerSettings(LayeredSettings):
     metrics_port: Port | None = None
     """Where Prometheus reads; None: nowhere, 0: any free port (logged)."""
     queue: QueueSettings = QueueSettings()
+
+    @property
+    def lane_ranks(self) -> int:
+        """Among how many ranks the lanes of guidance are split."""
+        return 2 if self.cfg_parallel else 1
+
+    @model_validator(mode="after")
+    def _check_ranks(self) -> Self:
+        if self.ranks % self.lane_ranks:
+            raise ValueError(f"cfg_parallel needs an even number of ranks, not {self.ranks}")
+        if self.ranks > 1 and ":" in self.device:
+            raise ValueError(
+                f"device: {self.ranks} ranks take one each, not {self.device}; allowed: cpu, cuda"
+            )
+        if self.ranks > 1 and len(self.models) > 1:
+            raise ValueError(f"models: {self.ranks} ranks serve one model, not {len(self.models)}")
+        if self.ranks > 1 and self.audit.share:
+            raise ValueError("audit.share: an audit is given up in the middle of a forward; allowed: 0")
+        return self
 
     @field_validator("models", mode="before")
     @classmethod

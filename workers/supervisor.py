@@ -29,6 +29,7 @@ from workers.board import Board, Lease, Orders, Report, Verdict
 from workers.metrics import WorkerMetrics, listen
 from workers.nursery import Nursery, ZygoteDied
 from workers.patience import OUTAGES, end, patiently
+from workers.place import Place
 from workers.settings import WorkerSettings
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Supervisor:
         self._errands: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
-        """Work until told to stop; 0, or 1 if no engine ever became fit."""
+        """Work until told to stop; 0, or 1 if no engine ever became fit or others must restart its ranks."""
         async with self._opened():
             helpers = [
                 asyncio.create_task(work)
@@ -131,6 +132,11 @@ class Supervisor:
             failed_starts = 0 if was_ready else failed_starts + 1
             if self._draining.is_set():
                 break
+            if Place.from_environment().launched:
+                _LOG.error(
+                    "%s ends with its engine: whoever has started its ranks starts them again", self.name
+                )
+                return 1
             if failed_starts >= self._settings.max_failed_starts:
                 _LOG.error("%s gives up after %d failed starts", self.name, failed_starts)
                 return 1

@@ -14,7 +14,10 @@ from protocol.resolve import resolve
 from protocol.start_images import to_png
 from workers.engine import Engine, EngineSettings, Result, self_test
 from workers.meter import Meter
-from workers.models import Model, load
+from workers.models import LoadOptions, Model, load
+from workers.models.mesh import MeshShape
+from workers.place import ALL_ALONE, Place
+from workers.rendezvous import device_of, join
 from workers.settings import WorkerSettings
 from workers.speed import Speedometer
 
@@ -23,13 +26,24 @@ _STEPS = 3
 """The first evaluation compiles and allocates; the speed is that of the others."""
 
 
-def load_models(settings: WorkerSettings) -> list[Model]:
-    """Load and self-test every model.
+def load_models(settings: WorkerSettings, place: Place = ALL_ALONE) -> list[Model]:
+    """Load and self-test every model, together with the other ranks if there are any.
 
     Raises:
         Exception: whatever a model or its self-test refuses; the process is unfit then.
     """
-    models = [load(name, device=settings.device, dtype=settings.dtype) for name in settings.models]
+    device, mesh = device_of(settings.device, place), None
+    if place.size > 1:
+        shape = MeshShape(settings.lane_ranks, place.size // settings.lane_ranks, settings.attention_split)
+        mesh = join(place, shape, device, settings.warmup_timeout_s)
+    options = LoadOptions(
+        mesh=mesh,
+        attention_backend=settings.attention_backend,
+        compile_blocks=settings.compile_blocks,
+        weights=settings.weight_dtype,
+        offload=settings.offload,
+    )
+    models = [load(name, str(device), settings.dtype, options) for name in settings.models]
     for model in models:
         self_test(model)
         _LOG.info("%s is loaded and isolates its rows", model.name)
@@ -38,13 +52,15 @@ def load_models(settings: WorkerSettings) -> list[Model]:
 
 def make_engine(models: Sequence[Model], settings: WorkerSettings) -> Engine:
     """The engine over these models."""
-    return Engine(
-        models,
-        EngineSettings(
-            num_threads=settings.threads,
-            preview_every=settings.preview_every,
-            weights=settings.weights,
-        ),
+    return Engine(models, engine_settings(settings))
+
+
+def engine_settings(settings: WorkerSettings) -> EngineSettings:
+    """What of a worker's settings its engine is told."""
+    return EngineSettings(
+        num_threads=settings.threads,
+        preview_every=settings.preview_every,
+        weights=settings.weights,
     )
 
 

@@ -3,24 +3,29 @@
 Importing takes about 4 s, forking 30 ms, and a dead engine must be replaced within 3 s. The zygote runs no
 torch operation and starts no thread, so a fork of it is as good as a fresh process, also for CUDA, which it
 never touches. It forks one engine at a time, waits for its end and reports it; it dies with the supervisor,
-the engine with it.
+the engine with it. An engine of several ranks is as many processes, the first of them the engine, and ends
+with whichever of them ends first, so that nobody waits for a dead rank.
 
 What goes over the channel is in `workers.packets`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import logging
 import os
+import signal
 import socket
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from workers.lifeline import die_with_parent, leave_signals_to_the_supervisor
 from workers.packets import PACKET_BYTES, Born, Ended, Ready, Spawn
+from workers.place import Place, open_listener
 
 
 class ZygoteOptions(BaseModel):
@@ -59,24 +64,52 @@ def _import_everything() -> None:
 
 
 def _raise_one(channel: socket.socket, spawn: Spawn, options: ZygoteOptions) -> None:
-    zygote = os.getpid()
-    pid = os.fork()
-    if pid == 0:
-        channel.close()
-        _be_engine(spawn, options, zygote)
-    channel.send(Born(pid=pid).model_dump_json().encode())
-    _, status = os.waitpid(pid, 0)
-    channel.send(Ended(code=os.waitstatus_to_exitcode(status)).model_dump_json().encode())
+    zygote, pids = os.getpid(), []
+    with contextlib.ExitStack() as stack:
+        for place in _places(spawn.settings.ranks, stack):
+            pids.append(os.fork())
+            if pids[-1] == 0:
+                channel.close()
+                _be_rank(spawn, options, zygote, place)
+    channel.send(Born(pid=pids[0]).model_dump_json().encode())
+    channel.send(Ended(code=_end_of(pids)).model_dump_json().encode())
 
 
-def _be_engine(spawn: Spawn, options: ZygoteOptions, zygote: int) -> None:
-    """Run the engine and leave without the zygote's exit handlers."""
+def _places(ranks: int, stack: contextlib.ExitStack) -> list[Place]:
+    """Those of the processes to fork: all ranks, or the first alone where others start theirs."""
+    here = Place.from_environment()
+    if here.launched:
+        return [here]
+    listener = stack.enter_context(open_listener()) if ranks > 1 else None
+    return [Place(rank, ranks, listener, rank) for rank in range(ranks)]
+
+
+def _end_of(pids: Sequence[int]) -> int:
+    """Wait for the first rank, or one that fails, and end the rest; its exit code, or minus the signal."""
+    left, code = set(pids), 0
+    while pids[0] in left and code == 0:
+        pid, status = os.waitpid(-1, 0)
+        left.discard(pid)
+        code = os.waitstatus_to_exitcode(status)
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    return code
+
+
+def _be_rank(spawn: Spawn, options: ZygoteOptions, zygote: int, place: Place) -> None:
+    """Run the engine, or follow it, and leave without the zygote's exit handlers."""
     code = 1
     try:
         die_with_parent(zygote)
-        from workers.engine_process import run_engine
+        from workers.engine_process import run_engine, run_follower
 
-        code = run_engine(spawn.worker, spawn.settings, board_fd=options.board, meter_fd=options.meter)
+        if place.rank:
+            code = run_follower(spawn.settings, place)
+        else:
+            code = run_engine(
+                spawn.worker, spawn.settings, board_fd=options.board, meter_fd=options.meter, place=place
+            )
     except BaseException:
         logging.getLogger("rheostat.worker").exception("the engine process failed")
     finally:

@@ -44,6 +44,7 @@ class ModelAnswer(BaseModel):
     min_budget: float
     input_fields: tuple[str, ...]
     required_fields: tuple[str, ...]
+    loras: tuple[str, ...] = ()
 
 
 class ModelPage(BaseModel):

@@ -9,8 +9,8 @@ import torch
 
 from protocol.receipts import Action
 from tests.acceleration.support import Curve, Moves, curve_sample, fulls, moved
-from workers.acceleration.residual import read, relative_l1
-from workers.core import Row, Stream, Verdict
+from workers.acceleration.residual import ratios, read, relative_l1
+from workers.core import ALONE, Row, Stream, Verdict
 
 IDENTITY = {"teacache": {"polynomial": [1.0, 0.0]}}
 """Adds up the relative change itself."""
@@ -93,16 +93,18 @@ def test_asking_again_changes_nothing() -> None:
 
 def test_relative_l1_by_hand() -> None:
     """|3-2| + |-5+4| over 2 + 4; nothing over nothing is no change; bfloat16 is read in float32."""
-    assert relative_l1(torch.tensor([3.0, -5.0]), torch.tensor([2.0, -4.0])).item() == pytest.approx(1 / 3)
-    assert relative_l1(torch.zeros(2), torch.zeros(2)).item() == 0
+    moved_by = relative_l1(torch.tensor([3.0, -5.0]), torch.tensor([2.0, -4.0]))
+    nothing = relative_l1(torch.zeros(2), torch.zeros(2))
+    assert moved_by.tolist() == [2.0, 6.0]
+    assert ratios([moved_by, nothing], ALONE) == pytest.approx([1 / 3, 0.0])
+    assert ratios([], ALONE) == []
     assert relative_l1(torch.ones(2, dtype=torch.bfloat16), torch.ones(2)).dtype == torch.float32
 
 
 def test_what_is_not_finite_is_read_as_large() -> None:
     """A receipt carries finite numbers only, and such a row must not be skipped."""
-    assert read([torch.tensor(float("nan")), torch.tensor(float("inf")), torch.tensor(0.5)]) == [
+    assert read(torch.tensor([float("nan"), float("inf"), 0.5])) == [
         pytest.approx(1e30),
         pytest.approx(1e30),
         0.5,
     ]
-    assert read([]) == []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
@@ -30,6 +31,31 @@ def test_the_stronger_source_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert (settings.queue.lease_ttl_ms, settings.queue.backoff_ms) == (3000, 70)
     assert WorkerSettings.load(file, drain_s=5).drain_s == 5
     assert settings.device == "cpu"
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"ranks": 3, "cfg_parallel": True}, "cfg_parallel needs an even number of ranks, not 3"),
+        ({"ranks": 2, "models": "a,b"}, "models: 2 ranks serve one model, not 2"),
+        ({"ranks": 2, "device": "cuda:1"}, "device: 2 ranks take one each, not cuda:1; allowed: cpu, cuda"),
+        ({"ranks": 2, "audit": {"share": 0.1}}, "audit.share: an audit is given up in the middle"),
+        ({"ranks": 0}, "ranks"),
+        ({"attention_split": "star"}, "'ulysses' or 'ring'"),
+        ({"weight_dtype": "int4"}, "'int8' or 'float8'"),
+        ({"offload": "all"}, "'none' or 'blocks'"),
+    ],
+)
+def test_what_a_denoiser_cannot_be_is_refused_by_name(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(ValidationError, match=told):
+        WorkerSettings.load(**given)
+
+
+def test_ranks_and_narrow_weights_are_off_by_default() -> None:
+    settings = WorkerSettings.load()
+    assert (settings.ranks, settings.cfg_parallel, settings.offload) == (1, False, "none")
+    assert settings.attention_backend is settings.weight_dtype is None
+    assert not settings.compile_blocks
 
 
 def test_models_come_with_commas(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,7 +8,7 @@ from pydantic import Field
 from torch import Tensor
 
 from workers.acceleration.anchored import MethodConfig
-from workers.acceleration.residual import ResidualCache, lanes, read, relative_l1
+from workers.acceleration.residual import ResidualCache, lanes, ratios, relative_l1
 from workers.core import Go, Hidden, Kept, Row, Sample, Stream, Verdict, combine, taylor_weights
 
 
@@ -72,7 +72,8 @@ class FirstBlockCache(ResidualCache[FirstBlockCacheConfig]):
         for row, after in zip(rows, tokens, strict=True):
             row.sample.memory["present"] = after - row.sample.memory["input"]
         samples = [row.sample for row in rows if "reference" in row.sample.memory]
-        moves = read([relative_l1(item.memory["present"], item.memory["reference"]) for item in samples])
+        sums = [relative_l1(item.memory["present"], item.memory["reference"]) for item in samples]
+        moves = ratios(sums, self._layout.ranks)
         by_key = {sample.key: move for sample, move in zip(samples, moves, strict=True)}
         return [self._answer(row.sample, lanes(row, stream), by_key.get(row.sample.key)) for row in rows]
 

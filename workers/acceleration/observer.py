@@ -13,6 +13,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from workers.core import ALONE, Ranks
+
 
 class Cues(NamedTuple):
     """A number for each cue: the statistics f themselves, their scales c, or their weights w."""
@@ -59,18 +61,20 @@ class Measured(NamedTuple):
     change_square: float
 
 
-def measure(views: Sequence[View]) -> list[Measured]:
-    """Reduce the views, with one host sync for all of them.
+def measure(views: Sequence[View], ranks: Ranks = ALONE) -> list[Measured]:
+    """Reduce the views over all ranks' tokens, with one host sync for all of them.
 
     A row at a time: how a reduction over a batch adds up may depend on how many rows there are.
     """
     if not views:
         return []
-    numbers: list[list[float]] = torch.stack([_reduce(view) for view in views]).tolist()
+    totals = ranks.total(torch.stack([_reduce(view) for view in views]))
+    numbers: list[list[float]] = torch.cat([totals[:, :-2], totals[:, -2:-1] / totals[:, -1:]], 1).tolist()
     return [Measured(*row) for row in numbers]
 
 
 def _reduce(view: View) -> Tensor:
+    """The sums, then how many numbers the last one is of."""
     now, anchor = view.now.to(torch.float32), view.anchor.to(torch.float32)
     change = now.new_zeros(()) if view.difference is None else view.difference.to(torch.float32)
     return torch.stack(
@@ -80,7 +84,8 @@ def _reduce(view: View) -> Tensor:
             (now * anchor).sum(),
             (now * now).sum(),
             (anchor * anchor).sum(),
-            (change * change).mean(),
+            (change * change).sum(),
+            now.new_tensor(change.numel()),
         ]
     )
 

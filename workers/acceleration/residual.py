@@ -11,7 +11,7 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from workers.acceleration.anchored import AnchoredCache, MethodConfig
-from workers.core import Emit, Go, Hidden, Jump, Kept, Row, Sample, Stream
+from workers.core import Emit, Go, Hidden, Jump, Kept, Ranks, Row, Sample, Stream
 
 _TINY, _HUGE = 1e-12, 1e30
 
@@ -91,20 +91,25 @@ def lanes(row: Row, stream: Stream) -> Hidden:
 
 
 def relative_l1(now: Tensor, before: Tensor) -> Tensor:
-    """mean|now - before| / mean|before| of one row, in float32, as a scalar tensor.
+    """The sums |now - before| and |before| of one row's tokens here, in float32; see `ratios`.
 
     Rows are reduced one at a time: a reduction over several may add up in another order.
     """
     before = before.to(torch.float32)
-    return (now.to(torch.float32) - before).abs().mean() / before.abs().mean().clamp_min(_TINY)
+    return torch.stack([(now.to(torch.float32) - before).abs().sum(), before.abs().sum()])
 
 
-def read(statistics: Sequence[Tensor]) -> list[float]:
-    """Scalars brought to the host in one transfer; what is not finite comes as a number above any limit."""
-    if not statistics:
+def ratios(sums: Sequence[Tensor], ranks: Ranks) -> list[float]:
+    """Each row's sums (2,) added up over all ranks' tokens, the first divided by the second; see `read`."""
+    if not sums:
         return []
-    stacked = torch.nan_to_num(torch.stack(list(statistics)), nan=_HUGE, posinf=_HUGE)
-    numbers: list[float] = stacked.tolist()
+    totals = ranks.total(torch.stack(list(sums)))
+    return read(totals[:, 0] / totals[:, 1].clamp_min(_TINY))
+
+
+def read(statistics: Tensor) -> list[float]:
+    """Numbers brought to the host in one transfer; what is not finite comes as one above any limit."""
+    numbers: list[float] = torch.nan_to_num(statistics, nan=_HUGE, posinf=_HUGE).tolist()
     return numbers
 
 

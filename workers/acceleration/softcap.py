@@ -162,7 +162,9 @@ class SoftCap(AnchoredCache[SoftCapConfig]):
 
     def _choose(self, samples: Sequence[Sample]) -> None:
         """Take each sample's risk, with one host sync for all, and the path it leads to."""
-        risks = read([self._risk(sample) for sample in samples])
+        if not samples:
+            return
+        risks = read(self._layout.ranks.told(torch.stack([self._risk(sample) for sample in samples])))
         for sample, risk in zip(samples, risks, strict=True):
             later = self.config(sample).later
             crossed = [place for place, (_, begins) in enumerate(later, start=1) if risk >= begins]

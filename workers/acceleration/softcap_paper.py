@@ -201,7 +201,8 @@ class SoftCapPaper(AnchoredCache[SoftCapPaperConfig]):
 
     def _judge(self, samples: Sequence[Sample], tokens: Sequence[Tensor]) -> list[Go | Emit]:
         """A verdict a sample from the monitored layer's input, each (1, S, D)."""
-        measured = measure([self._view(sample, now) for sample, now in zip(samples, tokens, strict=True)])
+        views = [self._view(sample, now) for sample, now in zip(samples, tokens, strict=True)]
+        measured = measure(views, self._layout.ranks)
         verdicts = []
         for sample, numbers in zip(samples, measured, strict=True):
             config = self.config(sample)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from workers.acceleration.anchored import AnchoredCache, MethodConfig
-from workers.acceleration.residual import read
+from workers.acceleration.residual import ratios
 from workers.core import (
     Emit,
     Go,
@@ -83,7 +83,7 @@ class SpeCa(AnchoredCache[SpeCaConfig]):
     def at(self, rows: Sequence[Row], cut: int, stream: Stream) -> Sequence[Verdict]:
         if cut < self._layout.num_blocks:
             return [self._draft(row.sample) for row in rows]
-        errors = read([self._error(row, stream) for row in rows])
+        errors = ratios([self._error(row, stream) for row in rows], self._layout.ranks)
         return [self._judge(row.sample, error) for row, error in zip(rows, errors, strict=True)]
 
     def end(
@@ -145,11 +145,12 @@ class SpeCa(AnchoredCache[SpeCaConfig]):
         return Go(num_blocks, num_blocks, risk=error, threshold=limit, reason=reason)
 
     def _error(self, row: Row, stream: Stream) -> Tensor:
-        """Mean of |draft - real| / (|real| + 1e-10) over the conditional lane's tokens, in float32."""
+        """Sum of |draft - real| / (|real| + 1e-10) over the first lane in float32, and how many they are."""
         anchors, weights = row.sample.anchors, self._weights(row.sample)
         draft = combine([anchor.kept[self.keep[1]][0][0] for anchor in anchors], weights).to(torch.float32)
         real = stream.hidden[0][row.lanes.start].to(torch.float32)
-        return ((draft - real).abs() / (real.abs() + _EPSILON)).mean()
+        errors = (draft - real).abs() / (real.abs() + _EPSILON)
+        return torch.stack([errors.sum(), errors.new_tensor(errors.numel())])
 
     def _forecast(self, sample: Sample, cut: int) -> Hidden:
         states, weights = [anchor.kept[cut] for anchor in sample.anchors], self._weights(sample)

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from workers.acceleration.anchored import MethodConfig
-from workers.acceleration.residual import ResidualCache, lanes, read, relative_l1, table
+from workers.acceleration.residual import ResidualCache, lanes, ratios, relative_l1, table
 from workers.core import Hidden, Kept, Layout, Row, Sample, Stream, Verdict
 
 FLUX_POLYNOMIAL = (498.651651, -283.781631, 55.8554382, -3.82021401, 0.264230861)
@@ -52,7 +52,8 @@ class TeaCache(ResidualCache[TeaCacheConfig]):
         for row in rows:
             row.sample.memory["present"] = stream.signal[row.lanes.start].clone()
         samples = [row.sample for row in rows if "previous" in row.sample.memory]
-        changes = read([relative_l1(item.memory["present"], item.memory["previous"]) for item in samples])
+        sums = [relative_l1(item.memory["present"], item.memory["previous"]) for item in samples]
+        changes = ratios(sums, self._layout.ranks)
         by_key = {sample.key: change for sample, change in zip(samples, changes, strict=True)}
         return [self._answer(row.sample, lanes(row, stream), by_key.get(row.sample.key, 0.0)) for row in rows]
 

@@ -4,11 +4,14 @@ from workers.core.conditions import condition_features
 from workers.core.forecasts import combine, newton_weights, taylor_weights
 from workers.core.interfaces import Cache, Kept, Network, Router, Solver
 from workers.core.layout import Grid, Layout, Prediction
+from workers.core.ranks import ALONE, Alone, Ranks
 from workers.core.sample import Anchor, Condition, Ledger, Point, Row, Sample, Schedule, SolverState, Stack
 from workers.core.stream import Batch, Hidden, Stream
 from workers.core.verdicts import Emit, Go, Jump, Verdict
 
 __all__ = [
+    "ALONE",
+    "Alone",
     "Anchor",
     "Batch",
     "Cache",
@@ -24,6 +27,7 @@ __all__ = [
     "Network",
     "Point",
     "Prediction",
+    "Ranks",
     "Router",
     "Row",
     "Sample",

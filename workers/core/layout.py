@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from protocol.cost import DenoiserCost
+from workers.core.ranks import ALONE, Ranks
 
 
 class Prediction(StrEnum):
@@ -37,9 +38,18 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A network's outline. `max_lanes` is 2 where true guidance is possible; `cost` is a lane's on a grid."""
+    """A network's outline.
+
+    Args:
+        num_blocks: at which a stream may be cut.
+        max_lanes: 2 where true guidance is possible.
+        prediction: what the output is.
+        cost: a lane's on a grid, whoever computes it.
+        ranks: that share its forwards.
+    """
 
     num_blocks: int
     max_lanes: int
     prediction: Prediction
     cost: Callable[[Grid], DenoiserCost]
+    ranks: Ranks = ALONE

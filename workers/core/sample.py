@@ -111,7 +111,8 @@ class Sample:
         seed: of its noise.
         plan: how it runs.
         grid: its tokens.
-        lanes: a condition a lane: (cond,) or (cond, uncond). They travel together as rows.
+        lanes: a condition a lane: (cond,) or (cond, uncond). They travel together as rows. Where ranks split
+            the lanes, this rank's alone.
         guidance_scale: combines two lanes; unused with one.
         latents: of one sample, as in `Batch`; the state.
         solver: what the solver remembers.
@@ -122,6 +123,7 @@ class Sample:
         control: the controller's numbers, kept by the cache.
         memory: the controller's tensors of evaluations that were no anchors, kept by the cache.
         mask: of the evaluation under way, which blocks its router lets it run; None: there is no router.
+        lane_ranks: ranks that its lanes are split among.
     """
 
     key: str
@@ -139,10 +141,12 @@ class Sample:
     control: dict[str, float] = field(default_factory=dict)
     memory: dict[str, Tensor] = field(default_factory=dict)
     mask: tuple[bool, ...] | None = None
+    lane_ranks: int = 1
 
     @property
     def num_lanes(self) -> int:
-        return len(self.lanes)
+        """Lanes that are evaluated, on whatever rank."""
+        return len(self.lanes) * self.lane_ranks
 
 
 class Row(NamedTuple):

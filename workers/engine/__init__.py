@@ -12,6 +12,7 @@ from workers.engine.events import (
     Started,
     StepDone,
 )
+from workers.engine.follower import Follower
 from workers.engine.results import Result, SampleResult, TurnReport
 from workers.engine.settings import EngineSettings
 
@@ -22,6 +23,7 @@ __all__ = [
     "EngineSettings",
     "Failed",
     "Finished",
+    "Follower",
     "NotIsolated",
     "Previewed",
     "Result",

@@ -20,6 +20,7 @@ from workers.core import Stack
 from workers.engine.events import Cancelled, EngineEvent, Failed, Finished, SampleFinished, Started, StepDone
 from workers.engine.flights import Flights
 from workers.engine.job import Flight, Job
+from workers.engine.leader import leader_of
 from workers.engine.making import Maker
 from workers.engine.memory import free_bytes
 from workers.engine.previews import due
@@ -49,8 +50,7 @@ class Engine:
             calibration.
 
     Raises:
-        ValueError: no models, two of one name, a weight for none of them, or a schedule this engine would not
-            follow.
+        ValueError: no models, two of one name, several for several ranks, a weight or a schedule for none.
     """
 
     def __init__(
@@ -75,7 +75,8 @@ class Engine:
         )
         weights = weights_of(self._models, self._settings.weights)
         self._shares = Shares(weights, self._settings.burst_s)
-        self._turns = Turns(self._models, self._settings)
+        self.leader = leader_of(given)
+        self._turns = Turns(self._models, self._settings, self.leader)
         self._jobs: dict[str, Job] = {}
         self._flights = Flights(self._settings.max_samples, self._memory_bytes)
         self._cancelled: set[str] = set()

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+import torch
 from torch import Tensor
 
-from workers.core import Cache, Emit, Go, Jump, Network, Point, Row, Sample, Verdict
+from workers.core import Cache, Emit, Go, Jump, Network, Point, Ranks, Row, Sample, Verdict
 from workers.engine.gather import gather, place
 from workers.engine.tracks import Company, Outcome, Track, lanes_of
 
@@ -82,7 +83,7 @@ class Forward:
         ):
             track.follow(verdict)
         going = [track for track in tracks if track.output is None]
-        _route(going)
+        _route(going, self._network.layout.ranks)
         return [track for track in tracks if track.output is not None], going
 
     def _embed(self, tracks: list[Track]) -> Company:
@@ -159,15 +160,15 @@ def _redirect(track: Track, verdict: Verdict, company: Company) -> None:
     track.keep(company.stream)
 
 
-def _route(tracks: Sequence[Track]) -> None:
-    """Ask each router for its rows' masks."""
+def _route(tracks: Sequence[Track], ranks: Ranks) -> None:
+    """Ask each router for its rows' masks; rank 0's are everybody's."""
     routed = [track for track in tracks if track.sample.stack.router is not None]
     for router in {id(track.sample.stack.router): track.sample.stack.router for track in routed}.values():
         assert router is not None
         group = [track for track in routed if track.sample.stack.router is router]
-        masks = router.mask([track.row for track in group], [track.point for track in group])
-        for track, mask in zip(group, masks, strict=True):
-            track.mask = track.sample.mask = mask
+        masks = torch.tensor(router.mask([track.row for track in group], [track.point for track in group]))
+        for track, mask in zip(group, ranks.told(masks.to(torch.uint8)).bool().tolist(), strict=True):
+            track.mask = track.sample.mask = tuple(mask)
 
 
 def _asked(

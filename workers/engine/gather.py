@@ -13,8 +13,8 @@ def place(samples: Sequence[Sample], first: int = 0) -> list[Row]:
     """Rows of a stream for these samples, lanes beside each other, counted from `first`."""
     rows = []
     for sample in samples:
-        rows.append(Row(sample, range(first, first + sample.num_lanes)))
-        first += sample.num_lanes
+        rows.append(Row(sample, range(first, first + len(sample.lanes))))
+        first += len(sample.lanes)
     return rows
 
 

@@ -45,12 +45,13 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class GroupKey:
-    """What rows of one forward must share: model and variant (weights and dtype), token grid, text length."""
+    """What rows of one forward must share: weights (with a LoRA) and dtype, token grid, text length."""
 
     model: str
     variant: str | None
     grid: Grid
     shapes: tuple[torch.Size, ...]
+    lora: str | None = None
 
 
 @dataclass(slots=True, eq=False)
@@ -81,4 +82,5 @@ class Flight:
     def group(self) -> GroupKey:
         sample = self.state
         shapes = tuple(tensor.shape for tensor in sample.lanes[0].tensors)
-        return GroupKey(self.job.model.name, sample.plan.variant, sample.grid, shapes)
+        plan = sample.plan
+        return GroupKey(self.job.model.name, plan.variant, sample.grid, shapes, plan.lora)

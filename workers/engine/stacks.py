@@ -14,7 +14,7 @@ def stacks_of(model: Model) -> Callable[[Plan], Stack]:
     """What builds the stacks of a model's plans, see `Methods.stack`.
 
     Each weights variant has methods of its own, without the calibration: its tables are for the checkpoint's
-    own weights.
+    own weights. So have samples under a LoRA.
     """
     own = Methods(model.network.layout, model.calibration, model.depth_router)
     others = {
@@ -22,7 +22,11 @@ def stacks_of(model: Model) -> Callable[[Plan], Stack]:
         for name, variant in model.variants.items()
     }
 
+    changed = Methods(model.network.layout, learned=model.depth_router)
+
     def build(plan: Plan) -> Stack:
-        return (own if plan.variant is None else others[plan.variant]).stack(plan)
+        if plan.variant is not None:
+            return others[plan.variant].stack(plan)
+        return (own if plan.lora is None else changed).stack(plan)
 
     return build

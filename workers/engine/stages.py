@@ -16,7 +16,7 @@ from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.resolve import lanes, resolve, seeds
 from protocol.start_images import ImageLimits, inline_bytes, read_image
-from workers.core import Condition, Grid, Ledger, Sample, Schedule, Stack
+from workers.core import Condition, Grid, Ledger, Sample, Schedule, SolverState, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
 from workers.engine.results import SampleResult
@@ -89,19 +89,47 @@ def take_off(flight: Flight) -> None:
     """Draw the flight's noise and lay out its schedule."""
     job, model = flight.job, flight.job.model
     assert job.conditions is not None, "prompts are encoded first"
-    noise = initial_noise(model.noise_shape(job.grid), flight.seed, model.latents_dtype, model.device)
-    schedule = _schedule(job)
-    flight.sample = Sample(
+    flight.sample = make_sample(
+        model,
         key=f"{job.id}/{flight.index}",
         seed=flight.seed,
         plan=job.plan,
         grid=job.grid,
         lanes=job.conditions,
         guidance_scale=job.request.input.guidance_scale or 1.0,
-        latents=model.pack(noise),
-        solver=job.solver.start(schedule, model.dtype),
+        solver=job.solver.start(_schedule(job), model.dtype),
         stack=job.stack,
-        ledger=Ledger(job.plan.granted_flop),
+    )
+
+
+def make_sample(
+    model: Model,
+    *,
+    key: str,
+    seed: int,
+    plan: Plan,
+    grid: Grid,
+    lanes: tuple[Condition, ...],
+    guidance_scale: float,
+    solver: SolverState,
+    stack: Stack,
+) -> Sample:
+    """A sample at its noise. Where ranks split the lanes of guidance, with this rank's alone."""
+    ranks = network_of(model, plan.variant).layout.ranks
+    split = ranks.lane_ranks if len(lanes) == ranks.lane_ranks else 1
+    noise = initial_noise(model.noise_shape(grid), seed, model.latents_dtype, model.device)
+    return Sample(
+        key=key,
+        seed=seed,
+        plan=plan,
+        grid=grid,
+        lanes=lanes if split == 1 else (lanes[ranks.lane],),
+        guidance_scale=guidance_scale,
+        latents=model.pack(noise),
+        solver=solver,
+        stack=stack,
+        ledger=Ledger(plan.granted_flop),
+        lane_ranks=split,
     )
 
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from torch import Tensor
 
 from protocol.receipts import Action
-from workers.core import Emit, Go, Hidden, Jump, Point, Row, Sample, Stream, Verdict
+from workers.core import Emit, Go, Hidden, Jump, Point, Ranks, Row, Sample, Stream, Verdict
 from workers.engine.gather import place
+from workers.sampling import guide
 
 
 @dataclass(slots=True)
@@ -50,6 +51,12 @@ class Outcome:
     sample: Sample
     output: Tensor
     work: Work
+
+
+def guided_output(outcome: Outcome, ranks: Ranks) -> Tensor:
+    """The guided output (1, S, C), on every rank that has one of the sample's lanes."""
+    sample, output = outcome.sample, outcome.output
+    return guide(output if sample.lane_ranks == 1 else ranks.join(output), sample.guidance_scale)
 
 
 @dataclass(slots=True)

@@ -16,11 +16,11 @@ from protocol.receipts import FLOP_PER_TFLOP, Action, StepLine
 from workers.core import Point
 from workers.engine.forward import Forward
 from workers.engine.job import Flight
+from workers.engine.leader import RanksApart
 from workers.engine.previews import estimate, is_due
 from workers.engine.scheduler import TurnPlan
-from workers.engine.tracks import Outcome
+from workers.engine.tracks import Outcome, guided_output
 from workers.models import Model, network_of
-from workers.sampling import guide
 
 _LOG = logging.getLogger(__name__)
 
@@ -90,11 +90,17 @@ class Turn:
 
         Returns:
             What came of it; None: there are blocks left.
+
+        Raises:
+            RanksApart: it failed among several ranks.
         """
         started = time.perf_counter()
+        self._model.use_lora(self._plan.group.lora)
         try:
             ended = self._go_on(started + slice_s)
         except Exception as error:
+            if self._network.layout.ranks.size > 1:
+                raise RanksApart("a forward failed") from error
             self._result.overfull = len(self._plan.flights) > 1 and _out_of_memory(error)
             self._move_singly([flight for flight in self._plan.flights if not self._ran(flight)])
             ended = True
@@ -148,7 +154,7 @@ class Turn:
         flight = self._flights[sample.key]
         sample.ledger.spend(outcome.work.flop, outcome.work.action, sample.num_lanes)
         self._done.append(_Done(flight, sample.evaluation, outcome, sample.ledger.spent_flop))
-        guided = guide(outcome.output, sample.guidance_scale)
+        guided = guided_output(outcome, self._network.layout.ranks)
         if is_due(sample.evaluation, self._preview_every):
             point = flight.job.solver.ask(sample)
             assert point is not None, "it was just evaluated"

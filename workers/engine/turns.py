@@ -6,6 +6,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 
 from workers.engine.job import Flight, Job
+from workers.engine.leader import Leader
 from workers.engine.results import TurnReport
 from workers.engine.scheduler import Scheduler
 from workers.engine.settings import EngineSettings
@@ -19,10 +20,12 @@ class Turns:
     Args:
         models: by name.
         settings: of the engine.
+        leader: tells other ranks, if there are any, of every turn.
     """
 
-    def __init__(self, models: Mapping[str, Model], settings: EngineSettings) -> None:
+    def __init__(self, models: Mapping[str, Model], settings: EngineSettings, leader: Leader) -> None:
         self._models = models
+        self._leader = leader
         self._settings = settings
         self._slice_s = settings.slice_s if len(models) > 1 else math.inf
         self._schedulers = {name: Scheduler(settings) for name in models}
@@ -67,6 +70,7 @@ class Turns:
         plan = self._schedulers[name].plan(flying)
         if plan is None:
             return None
+        self._leader.lead(plan, flying)
         previews = 0 if plan.flights[0].job.background else self._settings.preview_every
         return Turn(self._models[name], plan, self._settings.max_forecasts, previews)
 

@@ -19,8 +19,17 @@ from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
 from workers.models.flux_network import FluxNetwork
-from workers.models.folder import FEW_STEPS_FOLDER, FolderSettings, digest_of, newest_change
+from workers.models.folder import (
+    FEW_STEPS_FOLDER,
+    FolderSettings,
+    digest_of,
+    newest_change,
+    served_digest,
+)
+from workers.models.loras import Loras
 from workers.models.model import Variant
+from workers.models.options import PLAIN, LoadOptions
+from workers.models.placing import place, prepare
 
 _PATCH = 2
 _MIN_TOKENS_PER_SIDE = 4
@@ -37,32 +46,45 @@ class Flux:
         name: in the catalog.
         folder: of the checkpoint.
         device, dtype: of all modules.
+        options: how it is loaded.
     """
 
     family = "flux"
     depth_router = None
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: LoadOptions = PLAIN,
+    ) -> None:
         # It would write what a long prompt loses into our log, and prompts are their writers'.
         logging.getLogger(FluxPipeline.__module__).setLevel(logging.ERROR)
-        pipeline = FluxPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True).to(device)
+        options.check(FolderSettings.read(folder).loras)
+        loaded = FluxPipeline.from_pretrained(folder, dtype=dtype, local_files_only=True)
+        pipeline = place(loaded, device, options)
         pipeline.set_progress_bar_config(disable=True)
-        self.name, self.device, self.dtype = name, device, dtype
+        self.name, self.device, self.dtype, self.exact = name, device, dtype, options.exact
         self.pipeline: Any = pipeline
         self._text_tokens = min(pipeline.tokenizer_2.model_max_length, MAX_TEXT_TOKENS)
         self._pixels_per_token = pipeline.vae_scale_factor * _PATCH
         if (folder / FEW_STEPS_FOLDER).is_dir():
             raise ValueError(f"{folder}: a FluxPipeline with a student of few steps is not supported")
-        digest = digest_of(folder)
-        self.calibration = Calibration.read(folder, digest)
-        self.catalog = self._describe(folder, digest)
+        self.base_digest = digest_of(folder)
+        self.calibration = Calibration.read(folder, self.base_digest)
+        self.catalog = self._describe(folder, served_digest(folder, self.base_digest, options.weights))
         assert isinstance(self.catalog.shapes, FluxShapes)
         self.network = FluxNetwork(
             pipeline.transformer,
             self.catalog.shapes,
             pixels_per_token=self._pixels_per_token,
             text_tokens=self._text_tokens,
+            mesh=options.mesh,
         )
+        self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
+        prepare(pipeline.transformer, device, options)
         self.variants: Mapping[str, Variant] = {}
 
     @property
@@ -73,6 +95,9 @@ class Flux:
     def scheduler_config(self) -> Mapping[str, Any]:
         config: Mapping[str, Any] = self.pipeline.scheduler.config
         return config
+
+    def use_lora(self, name: str | None) -> None:
+        self._loras.use(name)
 
     def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
         return Grid(height // self._pixels_per_token, width // self._pixels_per_token)
@@ -118,11 +143,16 @@ class Flux:
             sizes=settings.limit(self._sizes()),
             defaults=settings.fill(self._defaults(distilled)),
             methods=(*FEWER_STEPS, *CACHES),
-            input_fields=tuple(fields if distilled else [*fields, "negative_prompt"]),
+            input_fields=(
+                *fields,
+                *(() if distilled else ("negative_prompt",)),
+                *(("lora",) if settings.loras else ()),
+            ),
             embedded_guidance=distilled,
             calibration=self.calibration.id if self.calibration else None,
             points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
+            loras=tuple(sorted(settings.loras)),
         )
 
     def _sizes(self) -> SizeLimits:

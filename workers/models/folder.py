@@ -9,7 +9,8 @@ allow to what the weights were trained for; every entry may be left out, unknown
     }
 
 `defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels. A model of clips
-may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well.
+may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well. `loras` are described in
+`workers.models.loras`.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, PositiveFloat, PositiveInt
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from protocol.catalog import InputDefaults, SizeLimits
+from protocol.jobs import LoraName
 from workers.models.digests import sha256_of
 
 SETTINGS_FILE = "rheostat.json"
@@ -62,12 +64,20 @@ class FramesOverride(_Strict):
     fps: PositiveFloat | None = None
 
 
+class LoraFile(_Strict):
+    """See `workers.models.loras`."""
+
+    file: Annotated[str, Field(min_length=1)]
+    scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
+
+
 class FolderSettings(_Strict):
     """The content of `rheostat.json`."""
 
     defaults: DefaultsOverride = DefaultsOverride()
     sizes: SizesOverride = SizesOverride()
     frames: FramesOverride = FramesOverride()
+    loras: dict[LoraName, LoraFile] = {}
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -96,6 +106,25 @@ def digest_of(folder: Path, *, students: bool = True) -> str:
     total = hashlib.sha256()
     for path in _files(folder, _DIGESTED, students=students):
         total.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    return total.hexdigest()
+
+
+def served_digest(folder: Path, digest: str, weights: str | None) -> str:
+    """What names all that can run: the checkpoint's digest, what rounds it, its LoRAs and their scales.
+
+    The plain digest where nothing is rounded and there are no LoRAs.
+
+    Raises:
+        ValueError: a file is not there.
+    """
+    loras = FolderSettings.read(folder).loras
+    if missing := [name for name, lora in loras.items() if not (folder / lora.file).is_file()]:
+        raise ValueError(f"loras.{missing[0]}: no file {folder / loras[missing[0]].file}")
+    if not loras and weights is None:
+        return digest
+    total = hashlib.sha256(f"{digest}\0{weights}\n".encode())
+    for name, lora in sorted(loras.items()):
+        total.update(f"{name}\0{lora.scale}\0{sha256_of(folder / lora.file)}\n".encode())
     return total.hexdigest()
 
 

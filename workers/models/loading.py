@@ -12,13 +12,16 @@ from diffusers import DiffusionPipeline
 
 from workers.models.folder import INDEX_FILE
 from workers.models.model import Model
+from workers.models.options import PLAIN, LoadOptions
 from workers.models.registry import make_model
 
 ROOT_VARIABLE = "RHEOSTAT_CHECKPOINTS"
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 
 
-def load(model: str | Path, device: str = "cpu", dtype: str = "bfloat16") -> Model:
+def load(
+    model: str | Path, device: str = "cpu", dtype: str = "bfloat16", options: LoadOptions = PLAIN
+) -> Model:
     """Load a diffusers checkpoint.
 
     Args:
@@ -27,6 +30,7 @@ def load(model: str | Path, device: str = "cpu", dtype: str = "bfloat16") -> Mod
             and in `checkpoints` of the working directory.
         device: as torch names it.
         dtype: bfloat16, float32 or float16.
+        options: what is done to its denoiser besides.
 
     Raises:
         LookupError: no such model, dtype or family; the message lists what is known.
@@ -36,7 +40,9 @@ def load(model: str | Path, device: str = "cpu", dtype: str = "bfloat16") -> Mod
         raise LookupError(f"unknown dtype {dtype!r}; known: {', '.join(_DTYPES)}")
     name, folder = locate(model)
     index = json.loads((folder / INDEX_FILE).read_text("utf-8"))
-    return make_model(index["_class_name"], name, folder, torch.device(device), _DTYPES[dtype])
+    return make_model(
+        index["_class_name"], name, folder, torch.device(device), _DTYPES[dtype], options=options
+    )
 
 
 def locate(model: str | Path) -> tuple[str, Path]:

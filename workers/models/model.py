@@ -60,12 +60,26 @@ class Model(Protocol):
     @property
     def dtype(self) -> torch.dtype: ...
     @property
+    def base_digest(self) -> str:
+        """Of the checkpoint as it lies there, without its LoRAs: what a calibration is made for."""
+        ...
+
+    @property
+    def exact(self) -> bool:
+        """Whether a row has the very bits in company that it has alone; else they agree in a tolerance."""
+        ...
+
+    @property
     def latents_dtype(self) -> torch.dtype:
         """In which initial noise is drawn, as the family's pipeline does."""
         ...
 
     @property
     def scheduler_config(self) -> Mapping[str, Any]: ...
+
+    def use_lora(self, name: str | None) -> None:
+        """Have the network's next forwards run under this LoRA of the catalog's; None: under none."""
+        ...
 
     def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
         """The tokens of an image of this many pixels, or of a clip of so many frames."""

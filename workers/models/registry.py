@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from workers.models.model import Model
+from workers.models.options import PLAIN, LoadOptions
 
 _FAMILIES = {
     "FluxPipeline": ("workers.models.flux", "Flux"),
@@ -18,7 +19,13 @@ _FAMILIES = {
 
 
 def make_model(
-    pipeline_class: str, name: str, folder: Path, device: torch.device, dtype: torch.dtype
+    pipeline_class: str,
+    name: str,
+    folder: Path,
+    device: torch.device,
+    dtype: torch.dtype,
+    *,
+    options: LoadOptions = PLAIN,
 ) -> Model:
     """Load the folder with its family.
 
@@ -28,5 +35,5 @@ def make_model(
     if pipeline_class not in _FAMILIES:
         raise LookupError(f"{name} is a {pipeline_class}; known families run {', '.join(sorted(_FAMILIES))}")
     module, family = _FAMILIES[pipeline_class]
-    model: Model = getattr(import_module(module), family)(name, folder, device, dtype)
+    model: Model = getattr(import_module(module), family)(name, folder, device, dtype, options)
     return model

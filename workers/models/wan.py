@@ -19,9 +19,12 @@ from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults,
 from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS, ROUTERS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
-from workers.models.folder import FolderSettings, digest_of, newest_change
+from workers.models.folder import FolderSettings, digest_of, newest_change, served_digest
+from workers.models.loras import Loras
 from workers.models.model import Frames
+from workers.models.options import PLAIN, LoadOptions
 from workers.models.pare import Pare, load_router, load_student
+from workers.models.placing import place, prepare
 from workers.models.wan_few_steps import load_few_steps, read_few_steps
 from workers.models.wan_network import WanNetwork
 
@@ -58,6 +61,7 @@ class Wan:
         name: in the catalog.
         folder: of the checkpoint.
         device, dtype: of all modules.
+        options: how it is loaded.
 
     Raises:
         ValueError: a pipeline of another kind (Wan 2.2, image to video), or configs that disagree, that of a
@@ -68,25 +72,35 @@ class Wan:
     pipeline_class: ClassVar[Any] = WanPipeline
     required_fields: ClassVar[tuple[str, ...]] = ()
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: LoadOptions = PLAIN,
+    ) -> None:
+        options.check(FolderSettings.read(folder).loras)
         pare = Pare.read(folder)
         pruned = {} if pare is None else {"transformer": load_student(folder, pare, dtype)}
         loaded = self.pipeline_class.from_pretrained(folder, dtype=dtype, local_files_only=True, **pruned)
-        pipeline = loaded.to(device)
+        pipeline = place(loaded, device, options)
         pipeline.set_progress_bar_config(disable=True)
-        self.name, self.device, self.dtype = name, device, dtype
+        self.name, self.device, self.dtype, self.exact = name, device, dtype, options.exact
         self.pipeline: Any = pipeline
         self._text_tokens = self._count_text_tokens()
         self._shapes = _shapes(folder, self._text_tokens, pare)
         self._refuse_other_kinds()
-        digest = digest_of(folder)
-        self.calibration = Calibration.read(folder, digest)
+        self.base_digest = digest_of(folder)
+        self.calibration = Calibration.read(folder, self.base_digest)
         few = read_few_steps(folder, self._shapes)
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
-        self.catalog = self._describe(folder, digest, few)
-        self.network = WanNetwork(pipeline.transformer, self._shapes)
-        self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype)}
+        self.catalog = self._describe(folder, served_digest(folder, self.base_digest, options.weights), few)
+        self.network = WanNetwork(pipeline.transformer, self._shapes, options.mesh)
+        self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
+        prepare(pipeline.transformer, device, options)
+        self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype, options)}
 
     @property
     def latents_dtype(self) -> torch.dtype:
@@ -97,6 +111,9 @@ class Wan:
     def scheduler_config(self) -> Mapping[str, Any]:
         """WanPipeline leaves the noise levels to its scheduler, as others do under `use_flow_sigmas` only."""
         return {**self.pipeline.scheduler.config, "use_flow_sigmas": True}
+
+    def use_lora(self, name: str | None) -> None:
+        self._loras.use(name)
 
     def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
         _, rows, columns = self._shapes.transformer.patch_size
@@ -156,7 +173,7 @@ class Wan:
                 *(DROPS if self.depth_router is None else ROUTERS),
                 *((FEW_STEP,) if few else ()),
             ),
-            input_fields=(*_FIELDS, *self.required_fields),
+            input_fields=(*_FIELDS, *self.required_fields, *(("lora",) if settings.loras else ())),
             required_fields=self.required_fields,
             always_guided=True,
             solver=_solver(self.pipeline.scheduler.config),
@@ -164,6 +181,7 @@ class Wan:
             calibration=self.calibration.id if self.calibration else None,
             points=self.calibration.points if self.calibration else (),
             created=newest_change(folder),
+            loras=tuple(sorted(settings.loras)),
             few_steps=few,
         )
 

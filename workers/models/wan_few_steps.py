@@ -12,7 +12,9 @@ from protocol.shapes import WanShapes, WanTransformerShape
 from workers.models.few_steps import FewStepsSettings
 from workers.models.folder import FEW_STEPS_FOLDER
 from workers.models.model import Variant
+from workers.models.options import LoadOptions
 from workers.models.pare import Pare, load_router, load_transformer
+from workers.models.placing import place_denoiser, prepare
 from workers.models.wan_network import WanNetwork
 
 
@@ -34,10 +36,14 @@ def read_few_steps(folder: Path, shapes: WanShapes) -> FewSteps | None:
     return told.described(shapes.model_copy(update={"pare": left}), routed=routed)
 
 
-def load_few_steps(folder: Path, few: FewSteps, device: torch.device, dtype: torch.dtype) -> Variant:
+def load_few_steps(
+    folder: Path, few: FewSteps, device: torch.device, dtype: torch.dtype, options: LoadOptions
+) -> Variant:
     """The student's network, and its router where it has one."""
     assert isinstance(few.shapes, WanShapes)
-    transformer = load_transformer(folder, dtype, FEW_STEPS_FOLDER).to(device)
+    transformer = place_denoiser(load_transformer(folder, dtype, FEW_STEPS_FOLDER), device, options)
+    network = WanNetwork(transformer, few.shapes, options.mesh)
+    prepare(transformer, device, options)
     pare = Pare.read(folder, FEW_STEPS_FOLDER)
     router = None if pare is None else load_router(folder, pare, FEW_STEPS_FOLDER)
-    return Variant(WanNetwork(transformer, few.shapes), None if router is None else router.to(device))
+    return Variant(network, None if router is None else router.to(device))

@@ -11,7 +11,8 @@ from torch import Tensor
 from protocol.cost import DenoiserCost
 from protocol.cost.wan import wan_cost
 from protocol.shapes import WanShapes
-from workers.core import Batch, Grid, Hidden, Layout, Prediction, Stream
+from workers.core import ALONE, Batch, Grid, Hidden, Layout, Prediction, Stream
+from workers.models.mesh import Mesh
 from workers.models.row_linear import isolate_rows
 from workers.models.row_probe import mixing_linears
 
@@ -33,22 +34,26 @@ class WanNetwork:
 
     The stream's hidden is (video tokens,); fixed is (time embedding (R, D), its projection (R, 6, D), context
     (R, T, D): the image's, if there is one, and the text's); shared are the rotary tables, cosines and sines
-    (F, h, w, head_dim), which tell the token grid as well.
+    (F, h, w, head_dim), which tell the token grid as well. Of a mesh every rank holds a part of the video
+    tokens and the whole of all else; outputs are whole on all of them.
 
     Args:
         transformer: diffusers' WanTransformer3DModel, pruned or not; its per-sample Linears are replaced by
             RowLinear.
         shapes: for the cost, which is that of the blocks as they are.
+        mesh: the ranks that share its forwards; None: there is this process only.
 
     Raises:
         ValueError: a width at which rows would share a vector register.
     """
 
-    def __init__(self, transformer: Any, shapes: WanShapes) -> None:
+    def __init__(self, transformer: Any, shapes: WanShapes, mesh: Mesh | None = None) -> None:
         _check_widths(shapes)
         rowwise = (*_PER_SAMPLE_LINEARS, *_sliced_linears(shapes))
         isolate_rows(transformer, {*rowwise, *mixing_linears(transformer)})
-        self._transformer = transformer
+        self._transformer, self._mesh = transformer, mesh
+        if mesh is not None:
+            mesh.attach(transformer)
         self._dtype: torch.dtype = transformer.dtype
         self._patch: tuple[int, int, int] = shapes.transformer.patch_size
         self._rotary = lru_cache(maxsize=64)(self._make_rotary)
@@ -57,6 +62,7 @@ class WanNetwork:
             max_lanes=2,
             prediction=Prediction.FLOW,
             cost=lru_cache(maxsize=256)(lambda grid: _cost(shapes, grid)),
+            ranks=mesh or ALONE,
         )
 
     @property
@@ -76,6 +82,9 @@ class WanNetwork:
             latents = torch.cat([latents, known.movedim(-1, 1)], dim=1)
         # A convolution picks its kernel by the batch size.
         tokens = torch.cat([self._embed_patches(row) for row in torch.split(latents, 1)])
+        if self._mesh is not None:
+            self._mesh.begin(tokens.shape[1])
+            tokens = self._mesh.shard(tokens)
         time_embed, projection, text, shown = net.condition_embedder(
             batch.timestep, prompt_embeds, image_embeds
         )
@@ -94,7 +103,7 @@ class WanNetwork:
             hidden_states=stream.hidden[0],
             encoder_hidden_states=context,
             temb=projection,
-            rotary_emb=tuple(table.flatten(0, 2)[None, :, None] for table in stream.shared),
+            rotary_emb=tuple(self._places(table) for table in stream.shared),
         )
         return (tokens,)
 
@@ -103,9 +112,10 @@ class WanNetwork:
         net, tokens = self._transformer, stream.hidden[0].contiguous()
         shift, scale = (net.scale_shift_table + stream.fixed[0].unsqueeze(1)).chunk(2, dim=1)
         normed = (net.norm_out(tokens.float()) * (1 + scale) + shift).type_as(tokens)
-        patches = (
-            net.proj_out(normed).unflatten(1, stream.shared[0].shape[:3]).unflatten(-1, (*self._patch, -1))
-        )
+        projected, grid = net.proj_out(normed), stream.shared[0].shape[:3]
+        if self._mesh is not None:
+            projected = self._mesh.gather(projected, grid.numel())
+        patches = projected.unflatten(1, grid).unflatten(-1, (*self._patch, -1))
         by_axis = patches.permute(0, 7, 1, 4, 2, 5, 3, 6)
         output: Tensor = by_axis.flatten(6, 7).flatten(4, 5).flatten(2, 3)
         return output
@@ -114,6 +124,11 @@ class WanNetwork:
         """One sample's tokens (1, S, D)."""
         patches: Tensor = self._transformer.patch_embedding(latents)
         return patches.flatten(2).transpose(1, 2).contiguous()
+
+    def _places(self, table: Tensor) -> Tensor:
+        """A rotary table (1, tokens here, 1, head_dim)."""
+        flat = table.flatten(0, 2)[None, :, None]
+        return flat if self._mesh is None else self._mesh.shard(flat)
 
     def _signal(self, tokens: Tensor, projection: Tensor) -> Tensor:
         """The first block's modulated input."""

@@ -74,7 +74,7 @@ def calibrate(
     compared = None if reference is None else load(reference, dtype=dtype)
     prompts = choose_prompts(loaded, prompts_file, num_prompts)
     special = special_settings(loaded, compared).values()
-    names = (loaded.catalog.digest[:12], digest_of(prompts), dtype, *special)
+    names = (loaded.base_digest[:12], digest_of(prompts), dtype, *special)
     folder = work or CACHE / "-".join(map(str, names))
     try:
         session = _Session(loaded, prompts, Notebook(folder, max_minutes), folder, compared)
@@ -84,7 +84,7 @@ def calibrate(
         return None
     _, where = locate(model)
     path = where / CALIBRATION_FILE
-    made = _merged(session.calibration(points), Calibration.read(where, loaded.catalog.digest))
+    made = _merged(session.calibration(points), Calibration.read(where, loaded.base_digest))
     path.write_text(made.model_dump_json(indent=1) + "\n")
     return path
 
@@ -136,7 +136,7 @@ class _Session:
 
     def calibration(self, points: Sequence[CalibrationPoint]) -> Calibration:
         return Calibration(
-            digest=self._model.catalog.digest,
+            digest=self._model.base_digest,
             created=int(time.time()),
             model_created=self._model.catalog.created,
             num_inference_steps=self._trial.steps,
