@@ -35,9 +35,14 @@ class Grid(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """A network's outline. `max_lanes` is 2 where true guidance is possible; `cost` is a lane's on a grid."""
+    """A network's outline. `max_lanes` is 2 where true guidance is possible; `cost` is a lane's on a grid.
+
+    `clamp` is the least number a prediction of x0 is divided by to make a flow of it (sigma else), or one of
+    the noise (1 - sigma else). At 0 a run's last step lands on its x0; above, it stops short, as in training.
+    """
 
     num_blocks: int
     max_lanes: int
     prediction: Prediction
     cost: Callable[[Grid], DenoiserCost]
+    clamp: float = 0.0

@@ -18,6 +18,7 @@ from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
 from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
+from workers.models.declaration import declared
 from workers.models.flux_network import FluxNetwork
 from workers.models.folder import FEW_STEPS_FOLDER, FolderSettings, digest_of, newest_change
 from workers.models.model import Variant
@@ -62,6 +63,7 @@ class Flux:
             self.catalog.shapes,
             pixels_per_token=self._pixels_per_token,
             text_tokens=self._text_tokens,
+            declared=declared(folder),
         )
         self.variants: Mapping[str, Variant] = {}
 

@@ -19,6 +19,7 @@ from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults,
 from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS, ROUTERS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
+from workers.models.declaration import declared
 from workers.models.folder import FolderSettings, digest_of, newest_change
 from workers.models.model import Frames
 from workers.models.pare import Pare, load_router, load_student
@@ -85,7 +86,7 @@ class Wan:
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
         self.catalog = self._describe(folder, digest, few)
-        self.network = WanNetwork(pipeline.transformer, self._shapes)
+        self.network = WanNetwork(pipeline.transformer, self._shapes, declared(folder))
         self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype)}
 
     @property
