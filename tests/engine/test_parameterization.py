@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -55,29 +56,45 @@ def planned(solver: str, steps: int) -> Plan:
     return Plan(methods=(), num_inference_steps=steps, solver=solver, granted_flop=1, full_flop=1)
 
 
+def asked_directly(model: Any, prompt: str) -> Callable[[Tensor, float], Tensor]:
+    """The same network, outside the engine, its output converted here."""
+    condition, grid = model.encode(prompt, None), model.grid(64, 64)
+
+    def velocity(latents: Tensor, sigma: float) -> Tensor:
+        batch = Batch(latents, torch.tensor([1000 * sigma]), condition.tensors, (), grid)
+        return flow_by_hand(model.name, evaluate(model, batch), latents, sigma)
+
+    return velocity
+
+
+def walked(model: Any, solver: str, velocity: Callable[[Tensor, float], Tensor]) -> Tensor:
+    """Where four steps of a velocity end, from the noise of seed 7."""
+    grid = model.grid(64, 64)
+    noise = model.pack(initial_noise(model.noise_shape(grid), 7, torch.float32, model.device))
+    return walk(solver, velocity, noise, flow_schedule(model.scheduler_config, 4, grid.num_tokens))[-1]
+
+
 @pytest.mark.parametrize("solver", SOLVERS)
 @pytest.mark.parametrize("name", TARGETS)
 @torch.inference_mode()
 def test_every_solver_runs_the_converted_flow(models: dict[str, Any], name: str, solver: str) -> None:
-    """Against the same network asked directly and converted here, outside the engine."""
     model = models[name]
-    grid = model.grid(64, 64)
-    condition = model.encode("a red apple", None)
-
-    def velocity(latents: Tensor, sigma: float) -> Tensor:
-        batch = Batch(latents, torch.tensor([1000 * sigma]), condition.tensors, (), grid)
-        return flow_by_hand(name, evaluate(model, batch), latents, sigma)
-
-    noise = model.pack(initial_noise(model.noise_shape(grid), 7, torch.float32, model.device))
-    schedule = flow_schedule(model.scheduler_config, 4, grid.num_tokens)
-    expected = walk(solver, velocity, noise, schedule)[-1]
-    engine = Engine(model)
-    engine.add(request(name, num_inference_steps=4), plan=planned(solver, 4))
-    while not engine.idle:
-        for event in engine.step():
-            if hasattr(event, "result") and hasattr(event.result, "latents"):
-                ours = event.result.latents
+    expected = walked(model, solver, asked_directly(model, "a red apple"))
+    ours = run_one(model, request(name, num_inference_steps=4), planned(solver, 4)).samples[0].latents
     torch.testing.assert_close(ours, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.inference_mode()
+def test_two_lanes_are_guided_as_flows(models: dict[str, Any]) -> None:
+    model = models["x0-clamped"]
+    cond, uncond = (asked_directly(model, prompt) for prompt in ("a red apple", "a car"))
+
+    def guided(latents: Tensor, sigma: float) -> Tensor:
+        return uncond(latents, sigma) + 2.5 * (cond(latents, sigma) - uncond(latents, sigma))
+
+    body = request(model.name, num_inference_steps=4, negative_prompt="a car", guidance_scale=2.5)
+    ours = run_one(model, body, planned("euler", 4)).samples[0].latents
+    torch.testing.assert_close(ours, walked(model, "euler", guided), rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", TARGETS)

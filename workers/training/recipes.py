@@ -46,6 +46,7 @@ _RECIPES = {
     "flux-tiny": ("workers.training.recipes", "FluxTinyRecipe"),
     "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
     "wan-tiny-few": ("workers.training.video.few_steps_recipe", "WanTinyFewRecipe"),
+    "jlt": ("workers.training.jlt.recipe", "JltRecipe"),
     "pare": ("workers.training.pare.recipe", "PareRecipe"),
 }
 """Name -> module and dataclass, made of (cache, out, deadline, settings=its defaults, options of its own)."""
@@ -185,7 +186,7 @@ def train(
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny", "wan-tiny", "wan-tiny-few" or "pare".
+        name: "flux-tiny", "wan-tiny", "wan-tiny-few", "jlt" or "pare".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.
