@@ -10,7 +10,7 @@ import torch
 
 from protocol.cost import decode_cost
 from protocol.receipts import FLOP_PER_TFLOP
-from workers.core import Layout, Point, Prediction
+from workers.core import Point
 from workers.engine import Engine, EngineEvent, EngineSettings, Finished, Previewed, Result
 from workers.engine.previews import estimate, is_due
 
@@ -35,9 +35,8 @@ def models(load_flux: Load, load_wan: Load) -> dict[str, Any]:
 
 def test_the_estimate_by_hand() -> None:
     """At noise .5 the sample stands at 5 and moves by 2 a unit of noise: it ends at 5 - .5 * 2 = 4."""
-    layout = Layout(1, 1, Prediction.FLOW, lambda grid: None)  # type: ignore[arg-type, return-value]
     point = Point(torch.full((1, 4), 5.0), 0.5, 500.0)
-    assert torch.equal(estimate(layout, point, torch.full((1, 4), 2.0)), torch.full((1, 4), 4.0))
+    assert torch.equal(estimate(point, torch.full((1, 4), 2.0)), torch.full((1, 4), 4.0))
 
 
 def test_when_a_preview_is_due() -> None:

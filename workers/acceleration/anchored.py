@@ -83,7 +83,7 @@ class AnchoredCache(Generic[Config]):
 
     def forecast(
         self, sample: Sample, reason: str | None, *, risk: float | None = None, threshold: float | None = None
-    ) -> Emit:
+    ) -> Go | Emit:
         """The forecast as an answer."""
         return Emit(self.predict(sample), risk=risk, threshold=threshold, reason=reason)
 

@@ -22,6 +22,7 @@ from torch import Tensor
 from protocol.calibration import Calibration
 from workers.acceleration.anchored import AnchoredCache, MethodConfig
 from workers.acceleration.residual import read
+from workers.acceleration.spaces import OutputSpace, Space, extrapolate
 from workers.core import Emit, Go, Kept, Layout, Row, Sample, combine, condition_features, newton_weights
 
 _TABLE = "softcap"
@@ -42,6 +43,8 @@ class SoftCapConfig(MethodConfig):
         path_1, path_2: paths of more anchors; -1: none.
         threshold_1, threshold_2: a risk at or above it takes that path. Lower spends more. They are logs, as
             the fitted risk is; lines show both as the distance that stands for.
+        space: in which forecasts without a calibrated path extrapolate, by number: flow 0, x0 1, eps 2.
+            Fitted velocities have none: a gap along which x0 stands still is a gap of one velocity.
     """
 
     path_0: int = Field(-1, ge=-1)
@@ -49,6 +52,7 @@ class SoftCapConfig(MethodConfig):
     path_2: int = Field(-1, ge=-1)
     threshold_1: float = _NEVER
     threshold_2: float = _NEVER
+    space: OutputSpace = Space.FLOW
 
     @property
     def later(self) -> tuple[tuple[int, float], ...]:
@@ -132,7 +136,7 @@ class SoftCap(AnchoredCache[SoftCapConfig]):
             return fitted
         sigma = sample.solver.schedule.sigmas[sample.evaluation]
         weights = newton_weights([anchor.sigma for anchor in sample.anchors], sigma, 1)
-        return combine([anchor.output for anchor in sample.anchors], weights)
+        return extrapolate(sample, weights, self.config(sample).space)
 
     def _answer(self, sample: Sample) -> Go | Emit:
         risk, branch = sample.control.get(_RISK), int(sample.control.get(_BRANCH, 0))

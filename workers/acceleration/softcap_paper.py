@@ -28,6 +28,7 @@ from workers.acceleration.observer import (
     measure,
     risk,
 )
+from workers.acceleration.spaces import OutputSpace, Space, extrapolate
 from workers.core import Emit, Go, Kept, Layout, Row, Sample, Stream, Verdict, combine, taylor_weights
 
 _TABLE = "softcap-paper"
@@ -48,6 +49,7 @@ class SoftCapPaperConfig(MethodConfig):
         gamma: weight of the risk's rise since the last decision; the paper's main setting is 0.
         warmup: full evaluations at the start. Cut where the budget cannot pay them.
         order: of the Taylor forecast.
+        space: of the output's forecast, by number: flow 0, x0 1, eps 2.
         monitor: 1 watches the last block's input, forecast; 0 the first block's, which costs an embedding.
         lagged: 1 decides on the statistics of the forecast before, 0 right after a full evaluation.
         c_mag, c_dir, c_anc, c_vol: scales of the cues; None: the calibration's, else the paper's.
@@ -67,6 +69,7 @@ class SoftCapPaperConfig(MethodConfig):
     gamma: float = Field(0.0, ge=0.0)
     warmup: int = Field(2, ge=1)
     order: int = Field(2, ge=0, le=2)
+    space: OutputSpace = Space.FLOW
     monitor: int = Field(1, ge=0, le=1)
     lagged: int = Field(0, ge=0, le=1)
     c_mag: Scale | None = None
@@ -165,7 +168,7 @@ class SoftCapPaper(AnchoredCache[SoftCapPaperConfig]):
 
     def predict(self, sample: Sample) -> Tensor:
         """The Taylor forecast of the output, (lanes, S, C)."""
-        return combine([anchor.output for anchor in sample.anchors], self._taylor(sample))
+        return extrapolate(sample, self._taylor(sample), self.config(sample).space)
 
     def anchors_here(self, sample: Sample, cuts: Kept | None) -> bool:
         return cuts is not None and self._cut(sample) in cuts

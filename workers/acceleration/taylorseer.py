@@ -8,7 +8,8 @@ from pydantic import Field
 from torch import Tensor
 
 from workers.acceleration.anchored import AnchoredCache, MethodConfig
-from workers.core import Emit, Go, Row, Sample, combine, newton_weights, taylor_weights
+from workers.acceleration.spaces import OutputSpace, Space, extrapolate
+from workers.core import Emit, Go, Row, Sample, newton_weights, taylor_weights
 
 
 class TaylorSeerConfig(MethodConfig):
@@ -23,12 +24,14 @@ class TaylorSeerConfig(MethodConfig):
             forecasts then rest on fewer or no differences.
         newton: 1 takes the polynomial through the anchors in place of the paper's series: exact up to its
             order, and louder on noise. Default 0.
+        space: of the forecast, by number: flow 0, the default, x0 1, eps 2.
     """
 
     interval: int = Field(default=6, ge=1)
     order: int = Field(default=1, ge=0, le=3)
     warmup: int = Field(default=3, ge=1)
     newton: bool = False
+    space: OutputSpace = Space.FLOW
 
 
 class TaylorSeer(AnchoredCache[TaylorSeerConfig]):
@@ -48,7 +51,7 @@ class TaylorSeer(AnchoredCache[TaylorSeerConfig]):
         config, anchors = self.config(sample), sample.anchors
         weigh = newton_weights if config.newton else taylor_weights
         weights = weigh([anchor.evaluation for anchor in anchors], sample.evaluation, config.order)
-        return combine([anchor.output for anchor in anchors], weights)
+        return extrapolate(sample, weights, config.space)
 
     def _answer(self, sample: Sample) -> Go | Emit:
         config, index = self.config(sample), sample.evaluation

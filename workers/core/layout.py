@@ -46,6 +46,9 @@ class Layout:
         prediction: what the output is.
         cost: a lane's on a grid, whoever computes it.
         ranks: that share its forwards.
+        clamp: the least number a prediction of x0 is divided by to make a flow of it (sigma else), or one of
+            the noise (1 - sigma else). At 0 a run's last step lands on its x0; above, it stops short, as in
+            training.
     """
 
     num_blocks: int
@@ -53,3 +56,4 @@ class Layout:
     prediction: Prediction
     cost: Callable[[Grid], DenoiserCost]
     ranks: Ranks = ALONE
+    clamp: float = 0.0

@@ -67,7 +67,8 @@ class Engine:
         if not given or len({model.name for model in given}) < len(given):
             raise ValueError("an engine needs models, each with a name of its own")
         for model in given:
-            check_flow_config(model.scheduler_config, model.catalog.solver)
+            layout = model.network.layout
+            check_flow_config(model.scheduler_config, model.catalog.solver, layout.prediction)
         self._models = {model.name: model for model in given}
         self._maker = Maker(self._models, build_stack)
         self._memory_bytes = self._settings.memory_bytes or int(

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 import torch
 from torch import Tensor
 
-from workers.core import Cache, Emit, Go, Jump, Network, Point, Ranks, Row, Sample, Verdict
+from workers.core import Cache, Emit, Go, Jump, Network, Point, Ranks, Row, Sample, Verdict, head_flow
 from workers.engine.gather import gather, place
 from workers.engine.tracks import Company, Outcome, Track, lanes_of
 
@@ -35,6 +35,7 @@ class Forward:
         self._settle = settle
         self._max_forecasts = max_forecasts
         self._num_blocks = network.layout.num_blocks
+        self._as_flow = head_flow(network.layout)
 
     def run(self, wanted: Wanted) -> None:
         """Move every sample. What raises leaves the unsettled samples as they were."""
@@ -133,7 +134,7 @@ class Forward:
             return
         outputs = self._network.head(company.stream.take(lanes_of(tracks)))
         for track, row in zip(tracks, place([track.sample for track in tracks]), strict=True):
-            track.output = _lanes(outputs, row)
+            track.output = self._as_flow(_lanes(outputs, row), track.point.latents, track.point.sigma)
             track.work.head = True
             track.charge(self._network.layout.cost(row.sample.grid).head)
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from protocol.cost import decode_cost
 from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP
-from workers.core import Layout, Point, Prediction
+from workers.core import Point, Prediction, from_flow
 from workers.engine.events import Previewed
 from workers.engine.job import Flight
 
@@ -28,10 +28,9 @@ def is_due(evaluation: int, every: int) -> bool:
     return every > 0 and (evaluation + 1) % every == 0
 
 
-def estimate(layout: Layout, point: Point, output: Tensor) -> Tensor:
-    """Where a straight path from `point` ends: the clean latents as the guided `output` has them."""
-    assert layout.prediction is Prediction.FLOW, "no family predicts anything else yet"
-    return point.latents - point.sigma * output
+def estimate(point: Point, flow: Tensor) -> Tensor:
+    """Where a straight path from `point` ends: the clean latents as the guided `flow` has them."""
+    return from_flow(Prediction.X0, flow, point.latents, point.sigma)
 
 
 def due(flights: Iterable[Flight]) -> list[Previewed]:

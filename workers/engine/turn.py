@@ -158,7 +158,7 @@ class Turn:
         if is_due(sample.evaluation, self._preview_every):
             point = flight.job.solver.ask(sample)
             assert point is not None, "it was just evaluated"
-            flight.estimate = estimate(self._network.layout, point, guided)
+            flight.estimate = estimate(point, guided)
         flight.job.solver.tell(sample, guided)
         return flight.job.solver.ask(sample)
 

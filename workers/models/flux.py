@@ -18,6 +18,7 @@ from protocol.catalog import CatalogEntry, InputDefaults, SizeLimits
 from protocol.methods import CACHES, FEWER_STEPS
 from protocol.shapes import MAX_TEXT_TOKENS, FluxShapes
 from workers.core import Condition, Grid
+from workers.models.declaration import declared
 from workers.models.flux_network import FluxNetwork
 from workers.models.folder import (
     FEW_STEPS_FOLDER,
@@ -82,6 +83,7 @@ class Flux:
             pixels_per_token=self._pixels_per_token,
             text_tokens=self._text_tokens,
             mesh=options.mesh,
+            declared=declared(folder),
         )
         self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
         prepare(pipeline.transformer, device, options)

@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from protocol.cost import DenoiserCost, denoiser_cost
 from protocol.shapes import FluxShapes
-from workers.core import ALONE, Batch, Grid, Hidden, Layout, Prediction, Stream
+from workers.core import ALONE, Batch, Grid, Hidden, Layout, Stream
+from workers.models.declaration import FLOW, Declared
 from workers.models.mesh import Mesh
 from workers.models.row_linear import isolate_rows
 from workers.models.row_probe import mixing_linears
@@ -33,6 +34,7 @@ class FluxNetwork:
         pixels_per_token: side of a token in pixels.
         text_tokens: length of the encoded prompt.
         mesh: the ranks that share its forwards; None: there is this process only.
+        declared: what the output is.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class FluxNetwork:
         pixels_per_token: int,
         text_tokens: int,
         mesh: Mesh | None = None,
+        declared: Declared = FLOW,
     ) -> None:
         if transformer.inner_dim % _ROW_MULTIPLE:
             raise ValueError(f"inner dimension {transformer.inner_dim} is not a multiple of {_ROW_MULTIPLE}")
@@ -59,9 +62,10 @@ class FluxNetwork:
         self._layout = Layout(
             num_blocks=len(self._blocks),
             max_lanes=1 if transformer.config.guidance_embeds else 2,
-            prediction=Prediction.FLOW,
+            prediction=declared.prediction,
             cost=lru_cache(maxsize=256)(lambda grid: _cost(shapes, grid, pixels_per_token)),
             ranks=mesh or ALONE,
+            clamp=declared.clamp,
         )
 
     @property

@@ -10,7 +10,8 @@ allow to what the weights were trained for; every entry may be left out, unknown
 
 `defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels. A model of clips
 may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well. `loras` are described in
-`workers.models.loras`.
+`workers.models.loras`. `prediction` is another kind of entry: it says what the weights are, see
+`workers.models.declaration`.
 """
 
 from __future__ import annotations
@@ -19,12 +20,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt
 
 from protocol.catalog import InputDefaults, SizeLimits
 from protocol.jobs import LoraName
+from workers.core import Prediction
 from workers.models.digests import sha256_of
 
 SETTINGS_FILE = "rheostat.json"
@@ -71,6 +73,13 @@ class LoraFile(_Strict):
     scale: Annotated[float, Field(allow_inf_nan=False)] = 1.0
 
 
+class PredictionSettings(_Strict):
+    """What the network predicts and the least divisor when a flow is made of it; None: the target's own."""
+
+    target: Literal[Prediction.FLOW, Prediction.X0, Prediction.EPS]
+    clamp: float | None = Field(None, ge=0.0, lt=1.0)
+
+
 class FolderSettings(_Strict):
     """The content of `rheostat.json`."""
 
@@ -78,6 +87,7 @@ class FolderSettings(_Strict):
     sizes: SizesOverride = SizesOverride()
     frames: FramesOverride = FramesOverride()
     loras: dict[LoraName, LoraFile] = {}
+    prediction: PredictionSettings | None = None
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -97,7 +107,8 @@ class FolderSettings(_Strict):
 
 
 def digest_of(folder: Path, *, students: bool = True) -> str:
-    """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of.
+    """SHA-256 over names and bytes of all weights, configs and vocabularies the pipeline is made of, and over
+    the prediction that `rheostat.json` declares, if it does.
 
     Args:
         folder: of the checkpoint.
@@ -106,6 +117,8 @@ def digest_of(folder: Path, *, students: bool = True) -> str:
     total = hashlib.sha256()
     for path in _files(folder, _DIGESTED, students=students):
         total.update(f"{path.relative_to(folder).as_posix()}\0{sha256_of(path)}\n".encode())
+    if (prediction := FolderSettings.read(folder).prediction) is not None:
+        total.update(f"prediction\0{prediction.model_dump_json()}\n".encode())
     return total.hexdigest()
 
 

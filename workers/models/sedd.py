@@ -11,6 +11,7 @@ from torch import Tensor
 
 from protocol.sedd_shape import SeddShape
 from workers.core import Grid
+from workers.models.options import PLAIN, LoadOptions
 from workers.models.sedd_network import SeddNetwork
 from workers.models.sedd_pipeline import SeddPipeline
 from workers.models.vocabulary import CharacterVocabulary, ChoraleVocabulary
@@ -26,11 +27,24 @@ class Sedd:
         name: of the model.
         folder: of the checkpoint.
         device, dtype: of the network.
+        options: none that differs from the plain way.
+
+    Raises:
+        ValueError: one that does.
     """
 
     family = "sedd"
 
-    def __init__(self, name: str, folder: Path, device: torch.device, dtype: torch.dtype) -> None:
+    def __init__(
+        self,
+        name: str,
+        folder: Path,
+        device: torch.device,
+        dtype: torch.dtype,
+        options: LoadOptions = PLAIN,
+    ) -> None:
+        if options != PLAIN:
+            raise ValueError(f"{name} is a model of tokens, which is loaded plainly; allowed: no options")
         self.pipeline = SeddPipeline.from_pretrained(folder, dtype)
         self.pipeline.transformer.to(device)
         self.name, self.device, self.dtype = name, device, dtype

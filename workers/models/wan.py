@@ -19,6 +19,7 @@ from protocol.catalog import CatalogEntry, FewSteps, FrameLimits, InputDefaults,
 from protocol.methods import CACHES, DROPS, FEW_STEP, FEWER_STEPS, ROUTERS
 from protocol.shapes import MAX_TEXT_TOKENS, WanShapes
 from workers.core import Condition, Grid
+from workers.models.declaration import declared
 from workers.models.folder import FolderSettings, digest_of, newest_change, served_digest
 from workers.models.loras import Loras
 from workers.models.model import Frames
@@ -97,7 +98,7 @@ class Wan:
         router = None if pare is None else load_router(folder, pare)
         self.depth_router = None if router is None else router.to(device)
         self.catalog = self._describe(folder, served_digest(folder, self.base_digest, options.weights), few)
-        self.network = WanNetwork(pipeline.transformer, self._shapes, options.mesh)
+        self.network = WanNetwork(pipeline.transformer, self._shapes, options.mesh, declared(folder))
         self._loras = Loras(pipeline, folder, FolderSettings.read(folder).loras)
         prepare(pipeline.transformer, device, options)
         self.variants = {} if few is None else {FEW_STEP: load_few_steps(folder, few, device, dtype, options)}

@@ -9,6 +9,7 @@ import torch
 
 from protocol.catalog import FewSteps
 from protocol.shapes import WanShapes, WanTransformerShape
+from workers.models.declaration import declared
 from workers.models.few_steps import FewStepsSettings
 from workers.models.folder import FEW_STEPS_FOLDER
 from workers.models.model import Variant
@@ -39,10 +40,10 @@ def read_few_steps(folder: Path, shapes: WanShapes) -> FewSteps | None:
 def load_few_steps(
     folder: Path, few: FewSteps, device: torch.device, dtype: torch.dtype, options: LoadOptions
 ) -> Variant:
-    """The student's network, and its router where it has one."""
+    """The student's network, and its router where it has one. It predicts what its teacher does."""
     assert isinstance(few.shapes, WanShapes)
     transformer = place_denoiser(load_transformer(folder, dtype, FEW_STEPS_FOLDER), device, options)
-    network = WanNetwork(transformer, few.shapes, options.mesh)
+    network = WanNetwork(transformer, few.shapes, options.mesh, declared(folder))
     prepare(transformer, device, options)
     pare = Pare.read(folder, FEW_STEPS_FOLDER)
     router = None if pare is None else load_router(folder, pare, FEW_STEPS_FOLDER)

@@ -11,7 +11,8 @@ from torch import Tensor
 from protocol.cost import DenoiserCost
 from protocol.cost.wan import wan_cost
 from protocol.shapes import WanShapes
-from workers.core import ALONE, Batch, Grid, Hidden, Layout, Prediction, Stream
+from workers.core import ALONE, Batch, Grid, Hidden, Layout, Stream
+from workers.models.declaration import FLOW, Declared
 from workers.models.mesh import Mesh
 from workers.models.row_linear import isolate_rows
 from workers.models.row_probe import mixing_linears
@@ -42,12 +43,19 @@ class WanNetwork:
             RowLinear.
         shapes: for the cost, which is that of the blocks as they are.
         mesh: the ranks that share its forwards; None: there is this process only.
+        declared: what the output is.
 
     Raises:
         ValueError: a width at which rows would share a vector register.
     """
 
-    def __init__(self, transformer: Any, shapes: WanShapes, mesh: Mesh | None = None) -> None:
+    def __init__(
+        self,
+        transformer: Any,
+        shapes: WanShapes,
+        mesh: Mesh | None = None,
+        declared: Declared = FLOW,
+    ) -> None:
         _check_widths(shapes)
         rowwise = (*_PER_SAMPLE_LINEARS, *_sliced_linears(shapes))
         isolate_rows(transformer, {*rowwise, *mixing_linears(transformer)})
@@ -60,9 +68,10 @@ class WanNetwork:
         self._layout = Layout(
             num_blocks=len(transformer.blocks),
             max_lanes=2,
-            prediction=Prediction.FLOW,
+            prediction=declared.prediction,
             cost=lru_cache(maxsize=256)(lambda grid: _cost(shapes, grid)),
             ranks=mesh or ALONE,
+            clamp=declared.clamp,
         )
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from diffusers import FlowMatchEulerDiscreteScheduler, UniPCMultistepScheduler
 
-from workers.core import Schedule
+from workers.core import PREDICTION_TYPES, Prediction, Schedule
 
 _EULER, _UNIPC = "FlowMatchEulerDiscreteScheduler", "UniPCMultistepScheduler"
 _SCHEDULERS = {"euler": _EULER, "unipc": _UNIPC}
@@ -34,15 +34,18 @@ _UNIPC_DEFAULTS = {
     "lower_order_final": True,
     "final_sigmas_type": "zero",
 }
-_UNIPC_NEEDED = {**_UNIPC_DEFAULTS, "prediction_type": "flow_prediction", "use_flow_sigmas": True}
+_UNIPC_NEEDED = {**_UNIPC_DEFAULTS, "use_flow_sigmas": True}
 
 
-def check_flow_config(config: Mapping[str, Any], solver: str = "euler") -> None:
+def check_flow_config(
+    config: Mapping[str, Any], solver: str = "euler", prediction: Prediction = Prediction.FLOW
+) -> None:
     """Refuse a scheduler config this engine would not follow faithfully.
 
     Args:
         config: of the checkpoint's scheduler.
         solver: that a run at full budget uses.
+        prediction: what the network predicts.
 
     Raises:
         ValueError: not the solver's scheduler class, or an option that it does not follow.
@@ -54,11 +57,11 @@ def check_flow_config(config: Mapping[str, Any], solver: str = "euler") -> None:
         if config.get(option):
             raise ValueError(f"scheduler option {option} is not supported")
     if known == _UNIPC:
-        _check_unipc(config)
+        _check_unipc(config, prediction)
 
 
-def _check_unipc(config: Mapping[str, Any]) -> None:
-    for option, needed in _UNIPC_NEEDED.items():
+def _check_unipc(config: Mapping[str, Any], prediction: Prediction) -> None:
+    for option, needed in {**_UNIPC_NEEDED, "prediction_type": PREDICTION_TYPES[prediction]}.items():
         if config.get(option, _UNIPC_DEFAULTS[option]) != needed:
             raise ValueError(f"scheduler {_UNIPC} is supported with {option} {needed} only")
 

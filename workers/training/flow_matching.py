@@ -31,7 +31,7 @@ class FlowTrainee(ABC, AveragedTrainee[Network]):
     name: ClassVar[str]
     """Of the model; every draw is seeded by it."""
     latent_shape: ClassVar[tuple[int, ...]]
-    sigma_shift: ClassVar[float]
+    sigma_shift: ClassVar[float] = 1.0
 
     def __init__(
         self,
@@ -52,7 +52,7 @@ class FlowTrainee(ABC, AveragedTrainee[Network]):
         generator = torch.Generator().manual_seed(step_seed(self.name, self.seed, index))
         rows = torch.randint(self.pool_size, (settings.batch,), generator=generator)
         noise = torch.randn(settings.batch, *self.latent_shape, generator=generator)
-        sigma = sample_sigma(settings.batch, generator, self.sigma_shift)
+        sigma = self.levels(settings.batch, generator)
         dropped = torch.rand(settings.batch, generator=generator) < settings.caption_dropout
         mine = slice(self.rank, None, settings.ranks)
         guided = index >= settings.num_steps - settings.guided_steps
@@ -61,6 +61,10 @@ class FlowTrainee(ABC, AveragedTrainee[Network]):
         self.optimisers.step(index)
         self.average_weights(index)
         return float(loss.detach())
+
+    def levels(self, count: int, generator: torch.Generator) -> Tensor:
+        """Noise levels (B,) of a batch."""
+        return sample_sigma(count, generator, self.sigma_shift)
 
     @abstractmethod
     def loss(self, rows: Tensor, noise: Tensor, sigma: Tensor, dropped: Tensor, guided: bool) -> Tensor:

@@ -46,6 +46,7 @@ _RECIPES = {
     "flux-tiny": ("workers.training.recipes", "FluxTinyRecipe"),
     "wan-tiny": ("workers.training.video.recipe", "WanTinyRecipe"),
     "wan-tiny-few": ("workers.training.video.few_steps_recipe", "WanTinyFewRecipe"),
+    "jlt": ("workers.training.jlt.recipe", "JltRecipe"),
     "pare": ("workers.training.pare.recipe", "PareRecipe"),
     "text-tiny": ("workers.training.discrete.text_recipe", "TextTinyRecipe"),
     "chorale-tiny": ("workers.training.discrete.chorale_recipe", "ChoraleTinyRecipe"),
@@ -187,7 +188,7 @@ def train(
     """Run a recipe's stages in order, each from where it stopped.
 
     Args:
-        name: "flux-tiny", "wan-tiny", "wan-tiny-few", "pare", "text-tiny" or "chorale-tiny".
+        name: "flux-tiny", "wan-tiny", "wan-tiny-few", "jlt", "pare", "text-tiny" or "chorale-tiny".
         out: where the checkpoint folder goes; `checkpoints/` of the clone if not said.
         cache: fetched packages, encoded scenes and training states; `~/.cache/rheostat` if not said.
         until: the last stage to run; None runs all.

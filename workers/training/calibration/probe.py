@@ -11,7 +11,7 @@ from torch import Tensor
 
 from protocol.jobs import GenerationRequest
 from protocol.resolve import resolve, seeds
-from workers.core import Batch, Condition, Grid, Network, Schedule, condition_features
+from workers.core import Batch, Condition, Grid, Network, Schedule, condition_features, head_flow
 from workers.engine.stages import conditions_of
 from workers.models import Model
 from workers.sampling import flow_schedule, guide, initial_noise
@@ -123,7 +123,9 @@ class Probe:
             if part := runs[:, block].nonzero().flatten().tolist():
                 stream = stream.set(part, self.network.block(block, stream.take(part)))
         outputs = torch.split(self.network.head(stream), lanes)
-        return torch.cat([guide(prompt, self.guidance_scale) for prompt in outputs])
+        as_flow, sigma = head_flow(self.network.layout), self.schedule.sigmas[index]
+        flows = [as_flow(each, at, sigma) for each, at in zip(outputs, torch.split(latents, 1), strict=True)]
+        return torch.cat([guide(prompt, self.guidance_scale) for prompt in flows])
 
     def _runs(self, latents: Tensor, index: int, rows: Tensor, blocks: Sequence[bool] | None) -> Tensor:
         """Which row runs which block, (R, N) bool."""

@@ -12,6 +12,7 @@ from torch import Tensor
 from protocol.shapes import WanShapes
 from workers.core.pare_router import DepthRouter
 from workers.models import load
+from workers.models.declaration import require_flow
 from workers.models.pare import Pare, build_router
 from workers.models.wan import Wan
 from workers.models.wan_network import WanNetwork
@@ -48,8 +49,9 @@ def load_teacher(folder: Path, settings: PareSettings) -> Wan:
     """The teacher, without gradients.
 
     Raises:
-        ValueError: it is no Wan 2.1, or pruned itself.
+        ValueError: it is no Wan 2.1, pruned itself, or predicts something else than the flow.
     """
+    require_flow(folder)
     model = load(folder, device=settings.device, dtype=settings.dtype)
     if not isinstance(model, Wan) or _shapes(model).pare is not None:
         raise ValueError(f"{folder} must be an unpruned WanPipeline")

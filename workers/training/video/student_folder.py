@@ -11,6 +11,7 @@ from diffusers import WanTransformer3DModel
 from transformers import UMT5EncoderModel
 
 from workers.core import Schedule
+from workers.models.declaration import require_flow
 from workers.models.few_steps import FEW_STEPS_FILE, FewStepsSettings
 from workers.models.folder import FEW_STEPS_FOLDER
 from workers.models.pare import PARE_FILE, ROUTER_FILE, load_transformer
@@ -20,7 +21,12 @@ from workers.training.video.pipeline_folder import TextToVideo, build_tokenizer
 
 
 def load_teacher(folder: Path) -> TextToVideo:
-    """The folder's denoiser, pruned or not, and its text encoder, computed with in float32."""
+    """The folder's denoiser, pruned or not, and its text encoder, computed with in float32.
+
+    Raises:
+        ValueError: it predicts something else than the flow.
+    """
+    require_flow(folder)
     model = TextToVideo(build_tokenizer())
     model.transformer = load_transformer(folder, torch.float32)
     model.text_encoder = UMT5EncoderModel.from_pretrained(

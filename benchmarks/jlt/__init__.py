@@ -1,0 +1,1 @@
+"""What `rheostat train jlt` settles: clean latents against velocities."""

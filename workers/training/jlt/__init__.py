@@ -1,0 +1,1 @@
+"""Clean latents against velocities: one network trained on both, all else equal."""
