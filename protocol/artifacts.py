@@ -1,8 +1,8 @@
-"""The artifact store: pictures, clips and receipts as files that gateways and workers share.
+"""The artifact store: what was made, and receipts, as files that gateways and workers share.
 
 Any place fsspec knows will do: a folder (the default), a bucket `s3://bucket/prefix` (`protocol.s3`), or what
 else has its driver installed. Names carry the content's hash, `{tenant}/{job}/{attempt}/{n}-{sha256}.{ext}`
-and, for stills of a video, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's
+and, for a result's other files, `{n}-{variant}-{sha256}.{ext}`: a reader can tell a damaged file, and a job's
 files go by prefix. Bytes are stored before the commit that names them. What a job was given stands under
 `{tenant}/{job}/given`, stored before the job is queued.
 """
@@ -23,8 +23,9 @@ from typing import Any, Protocol, TypeVar
 from fsspec.core import url_to_fs
 from fsspec.implementations.local import LocalFileSystem
 
+from protocol.durable_files import write_aside, write_durably
 from protocol.errors import Gone, NotFound, Unavailable
-from protocol.events import Artifact, Clip, StillName, Variant
+from protocol.events import Artifact, Clip, Score, Variant, VariantName
 from protocol.receipts import Receipt
 from protocol.records import JobKey
 from protocol.s3 import Bucket, S3Settings, is_bucket
@@ -36,6 +37,7 @@ EXTENSIONS = {
     "video/mp4": "mp4",
     "text/plain": "txt",
     "audio/midi": "mid",
+    "application/vnd.recordare.musicxml+xml": "musicxml",
     "application/json": "json",
 }
 NONCE_FILE = ".rheostat-nonce"
@@ -47,14 +49,14 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Still:
-    """A still of a video before it is stored."""
+class Side:
+    """Another file of a result before it is stored: a still of a video, a picture or score of music."""
 
-    name: StillName
+    name: VariantName
     data: bytes
     media_type: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
 
 
 class NoDriver(ValueError):
@@ -102,26 +104,32 @@ class ArtifactStore:
         data: bytes,
         media_type: str,
         seed: int,
-        clip: Clip | None = None,
+        shown: Clip | Score | None = None,
     ) -> Artifact:
         """Store the `index`-th result of an attempt, durably where the store is a folder."""
         path, digest = await self._put(key, attempt, str(index), data, media_type)
         return Artifact(
-            path=path, media_type=media_type, bytes=len(data), sha256=digest, seed=seed, clip=clip
+            path=path,
+            media_type=media_type,
+            bytes=len(data),
+            sha256=digest,
+            seed=seed,
+            clip=shown if isinstance(shown, Clip) else None,
+            score=shown if isinstance(shown, Score) else None,
         )
 
-    async def put_still(self, key: JobKey, attempt: int, index: int, still: Still) -> Variant:
-        """Store a still of the `index`-th result, a video."""
-        name = f"{index}-{still.name}"
-        path, digest = await self._put(key, attempt, name, still.data, still.media_type)
+    async def put_side(self, key: JobKey, attempt: int, index: int, side: Side) -> Variant:
+        """Store another file of the `index`-th result."""
+        name = f"{index}-{side.name}"
+        path, digest = await self._put(key, attempt, name, side.data, side.media_type)
         return Variant(
-            name=still.name,
+            name=side.name,
             path=path,
-            media_type=still.media_type,
-            bytes=len(still.data),
+            media_type=side.media_type,
+            bytes=len(side.data),
             sha256=digest,
-            width=still.width,
-            height=still.height,
+            width=side.width,
+            height=side.height,
         )
 
     async def put_receipt(self, key: JobKey, attempt: int, receipt: Receipt) -> str:
@@ -219,7 +227,7 @@ class ArtifactStore:
 
     def _write(self, path: str, data: bytes) -> None:
         if self._local:
-            _write_durably(Path(self._full(path)), data)
+            write_durably(Path(self._full(path)), data)
         else:
             self._fs.pipe_file(self._full(path), data)
 
@@ -256,7 +264,7 @@ class ArtifactStore:
         final = Path(self._full(path))
         if final.exists():
             raise FileExistsError(path)
-        aside = _write_aside(final, data)
+        aside = write_aside(final, data)
         try:
             os.link(aside, final)
         finally:
@@ -273,24 +281,3 @@ def _digest_in(path: str) -> str:
     if pure.is_absolute() or ".." in pure.parts or "-" not in pure.stem:
         raise NotFound("no such artifact")
     return pure.stem.rpartition("-")[2]
-
-
-def _write_durably(path: Path, data: bytes) -> None:
-    """Write aside, flush to the disk, then rename: a reader sees all of the file or none of it."""
-    _write_aside(path, data).replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _write_aside(path: Path, data: bytes) -> Path:
-    """The data, on the disk, in a file beside `path`."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
-    with aside.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    return aside

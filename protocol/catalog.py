@@ -14,6 +14,7 @@ from protocol.calibration import CalibrationPoint
 from protocol.jobs import LoraName
 from protocol.methods import VARIANTS
 from protocol.shapes import ModelShapes
+from protocol.vocabularies import Vocabulary
 
 STANDARD_BUDGETS = (0.25, 0.35, 0.5, 0.75, 1.0)
 
@@ -47,14 +48,22 @@ class FrameLimits(_Frozen):
         return range(1, self.max_frames + 1, self.multiple)
 
 
-class InputDefaults(_Frozen):
-    """What a request gets where it is silent."""
+class LengthLimits(_Frozen):
+    """Legal lengths of a sequence, in tokens; a piece of music has all its voices' tokens."""
 
-    width: int
-    height: int
+    min_length: PositiveInt
+    max_length: PositiveInt
+
+
+class InputDefaults(_Frozen):
+    """What a request gets where it is silent: `width` and `height` of pictures, `length` of sequences."""
+
+    width: int | None = None
+    height: int | None = None
     num_inference_steps: int
     guidance_scale: float | None = None
     num_frames: int | None = None
+    length: int | None = Field(default=None, exclude_if=_absent)
 
 
 class FewSteps(_Frozen):
@@ -73,7 +82,8 @@ class FewSteps(_Frozen):
 class CatalogEntry(_Frozen):
     """One served model.
 
-    `frames` and `fps`, the frames that make a second, are there if `modality` is "video".
+    `sizes` are there if `modality` is "image" or "video", `frames` and `fps`, the frames that make a second,
+    if it is "video", `lengths` and `vocabulary`, how tokens are read, if it is "text" or "music".
     `input_fields` are the fields of the native `input` this model takes, `required_fields` those it needs
     beside the prompt, `methods` what a budget may name.
     `embedded_guidance` says that `guidance_scale` is a network input, so one lane suffices; `always_guided`
@@ -90,7 +100,7 @@ class CatalogEntry(_Frozen):
     digest: str
     dtype: str
     shapes: ModelShapes
-    sizes: SizeLimits
+    sizes: SizeLimits | None = None
     frames: FrameLimits | None = None
     fps: float | None = None
     defaults: InputDefaults
@@ -109,6 +119,13 @@ class CatalogEntry(_Frozen):
     few_steps: FewSteps | None = Field(default=None, exclude_if=_absent)
     flow_shift: float | None = None
     loras: tuple[LoraName, ...] = Field(default=(), exclude_if=_absent)
+    lengths: LengthLimits | None = Field(default=None, exclude_if=_absent)
+    vocabulary: Vocabulary | None = Field(default=None, exclude_if=_absent)
+
+    @property
+    def takes_prompt(self) -> bool:
+        """Pictures and clips are made of a prompt, sequences of what is given."""
+        return self.lengths is None
 
     def offered(self, lora: str | None) -> CatalogEntry:
         """The entry as a request meets it: what was measured or distilled without a LoRA is not for one."""

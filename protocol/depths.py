@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from protocol.cost.ops import DenoiserCost
-from protocol.shapes import FluxShapes, WanShapes
+from protocol.shapes import ModelShapes, WanShapes
 
 LEAST_DEPTH = 2
 """The first and the last block always run."""
@@ -35,9 +35,9 @@ class Span(NamedTuple):
         return self.least + (self.most - self.least) * sigma
 
 
-def span_of(shapes: FluxShapes | WanShapes) -> Span:
+def span_of(shapes: ModelShapes) -> Span:
     """What the model's router was trained on; without one, the same line, and no ceiling but all blocks."""
-    pare = None if isinstance(shapes, FluxShapes) else shapes.pare
+    pare = shapes.pare if isinstance(shapes, WanShapes) else None
     if pare is None:
         return Span(_LEAST_SHARE * shapes.num_blocks, _MOST_SHARE * shapes.num_blocks, shapes.num_blocks)
     most = max(LEAST_DEPTH, round_half_up(pare.most_blocks))

@@ -12,7 +12,7 @@ from dataclasses import replace
 from protocol.calibration import CalibrationPoint
 from protocol.cost import evaluations, steps_within
 from protocol.depths import line
-from protocol.methods import CACHES, FEWER_STEPS, LEARNED, PLACED, ROUTERS, parts
+from protocol.methods import CACHES, LEARNED, PLACED, ROUTERS, SHORTER, parts
 from protocol.wanted import Draft, Wanted
 
 _SLACK = 1e-9
@@ -95,7 +95,7 @@ def _whole(wanted: Wanted, point: CalibrationPoint) -> Draft:
     """As many evaluations of all blocks as the point was granted."""
     solver = _solver(wanted, point.method)
     granted = round(point.budget * wanted.full_flop / wanted.costs.whole)
-    steps = steps_within(solver, granted) if point.method in FEWER_STEPS else wanted.steps
+    steps = steps_within(solver, granted) if point.method in SHORTER else wanted.steps
     return Draft((), steps, solver, granted * wanted.costs.whole)
 
 
@@ -106,7 +106,7 @@ def _routed(wanted: Wanted, point: CalibrationPoint) -> Draft:
     the grant is what the point's was.
     """
     names = parts(point.method)
-    fewer = next((name for name in names if name in FEWER_STEPS), None)
+    fewer = next((name for name in names if name in SHORTER), None)
     steps = len(point.depths or point.nodes) if fewer else wanted.steps
     cached = any(name in CACHES for name in names)
     sigmas = wanted.sigmas(nodes=point.nodes) if fewer and point.nodes else wanted.sigmas(steps)
@@ -121,7 +121,7 @@ def _routed(wanted: Wanted, point: CalibrationPoint) -> Draft:
 
 def _default(wanted: Wanted, methods: Sequence[str]) -> Draft:
     """The learned router, or fewer steps where they are allowed, else the first method named."""
-    shorter = [name for name in FEWER_STEPS if name in methods]
+    shorter = [name for name in SHORTER if name in methods]
     routers = [LEARNED] if LEARNED in methods else [name for name in methods if name in ROUTERS]
     if LEARNED in methods or not wanted.affordable:
         return _default_routed(wanted, routers[0], methods)
@@ -144,11 +144,11 @@ def _default_routed(wanted: Wanted, router: str, methods: Sequence[str]) -> Draf
     Where none does, all evaluations run, shallower than the router was trained for.
     """
     count = max(1, wanted.flop // wanted.costs.at(wanted.span.floor))
-    others = [name for name in (*FEWER_STEPS, *methods) if name in methods and name not in ROUTERS]
+    others = [name for name in (*SHORTER, *methods) if name in methods and name not in ROUTERS]
     if count >= wanted.unabridged or not others:
         depths = wanted.fitted(wanted.sigmas())
         return Draft((router,), wanted.steps, wanted.entry.solver, wanted.cost_of(depths), depths=depths)
-    if others[0] in FEWER_STEPS:
+    if others[0] in SHORTER:
         solver, depths = _solver(wanted, others[0]), wanted.fitted(wanted.sigmas(count))
         return Draft((router, others[0]), count, solver, wanted.cost_of(depths), depths=depths)
     return _default_cached(wanted, router, others[0], count)
@@ -172,7 +172,7 @@ def _default_cached(wanted: Wanted, router: str, cache: str, count: int) -> Draf
 
 
 def _solver(wanted: Wanted, method: str) -> str:
-    return method if method in FEWER_STEPS and method != "steps" else wanted.entry.solver
+    return method if method in SHORTER and method != "steps" else wanted.entry.solver
 
 
 def _budget(point: CalibrationPoint) -> float:

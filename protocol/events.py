@@ -15,19 +15,22 @@ class _Event(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
-StillName = Literal["thumbnail", "spritesheet"]
+VariantName = Literal["thumbnail", "spritesheet", "roll", "musicxml"]
 
 
 class Variant(_Event):
-    """A still made of a video: its thumbnail, or a spritesheet of its frames. Sizes in pixels."""
+    """Another file of a result: a still of a video, the piano roll or the MusicXML of music.
 
-    name: StillName
+    Sizes in pixels, of pictures.
+    """
+
+    name: VariantName
     path: str
     media_type: str
     bytes: int
     sha256: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
 
 
 class Clip(_Event):
@@ -44,8 +47,15 @@ class Clip(_Event):
         return self.frames / self.fps
 
 
+class Score(_Event):
+    """What stored music is: `steps` sixteenths of four voices."""
+
+    steps: int
+    variants: tuple[Variant, ...] = ()
+
+
 class Artifact(_Event):
-    """A stored result. `path` is its place in the artifact store; `clip` is there if it is a video."""
+    """A stored result. `path` is its place in the artifact store; a video has a `clip`, music a `score`."""
 
     path: str
     media_type: str
@@ -53,6 +63,13 @@ class Artifact(_Event):
     sha256: str
     seed: int
     clip: Clip | None = None
+    score: Score | None = Field(default=None, exclude_if=lambda score: score is None)
+
+    @property
+    def variants(self) -> tuple[Variant, ...]:
+        """Its other files."""
+        shown = self.clip or self.score
+        return () if shown is None else shown.variants
 
 
 class Queued(_Event):

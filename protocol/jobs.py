@@ -34,11 +34,15 @@ def absent(value: object) -> bool:
 
 
 class GenerationInput(BaseModel):
-    """What to make. Fields left out take the model's default; fields a family does not have are refused."""
+    """What to make. Fields left out take the model's default; fields a family does not have are refused.
+
+    `length` and `given`, the tokens to keep (see `protocol.given`), are for models of text and music, which
+    take no prompt.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
 
-    prompt: Prompt
+    prompt: Prompt | None = None
     negative_prompt: NegativePrompt | None = None
     width: Side | None = None
     height: Side | None = None
@@ -55,8 +59,8 @@ class GenerationInput(BaseModel):
 
     @field_validator("prompt")
     @classmethod
-    def _not_blank(cls, prompt: str) -> str:
-        if not prompt.strip():
+    def _not_blank(cls, prompt: str | None) -> str | None:
+        if prompt is not None and not prompt.strip():
             raise ValueError("must not be blank")
         return prompt
 

@@ -5,6 +5,25 @@ from __future__ import annotations
 FEWER_STEPS = ("steps", "ab2", "dpmpp-2m", "unipc")
 """Spent when the plan is made: a shorter run, with the model's own solver or the one named."""
 
+SAMPLERS = (
+    "blocks",
+    "exact",
+    "gated",
+    "stale",
+    "sync",
+    "ctmc",
+    "gadd-paper",
+    "euler",
+    "tweedie",
+    "tau-leaping",
+    "theta-trapezoidal",
+)
+"""Of discrete models: a corrector between Tweedie steps, GADD's own settings, or a predictor alone. As many
+evaluations as the budget buys; each is a solver of that name."""
+
+SHORTER = (*FEWER_STEPS, *SAMPLERS)
+"""Whatever makes the run shorter."""
+
 CACHES = (
     "softcap",
     "softcap-paper",

@@ -9,6 +9,10 @@ A PARE student is charged against the unpruned model: its own run of K_max block
 granted at budget 1, and all its blocks run where the methods leave out `pare`.
 
 A student of few steps has one run, at one cost: it competes where that is paid.
+
+Of a discrete model a step is an evaluation, and the methods are its samplers: a budget buys as many
+evaluations as it pays, under the sampler that was measured to stray least there; without calibration under
+the model's own, or under one that is named.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from protocol.catalog import CatalogEntry
 from protocol.cost import Price, denoiser_cost, evaluations, own_cost, price
 from protocol.drafts import best_draft
 from protocol.errors import BudgetTooSmall, InvalidRequest
+from protocol.extent import extent_of
 from protocol.jobs import GenerationRequest
 from protocol.methods import DROPS, FEW_STEP, VARIANTS
 from protocol.receipts import FLOP_PER_MFLOP
@@ -160,10 +165,7 @@ def min_budget(entry: CatalogEntry) -> float:
     """The least budget the model takes where a request is silent, as `askable`."""
     at = entry.defaults
     count = evaluations(entry.solver, at.num_inference_steps)
-    own, unpruned = (
-        cost(entry.shapes, width=at.width, height=at.height, num_frames=at.num_frames)
-        for cost in (own_cost, denoiser_cost)
-    )
+    own, unpruned = (cost(entry.shapes, **extent_of(at)) for cost in (own_cost, denoiser_cost))
     return askable(Costs(own, 1).least(count, allowed_methods(entry, None)) / (count * unpruned.evaluation))
 
 
@@ -175,10 +177,8 @@ def askable(share: float) -> float:
 def _wanted(request: GenerationRequest, entry: CatalogEntry, cost: Price, share: float) -> Wanted:
     """The budget in FLOP of one sample, beside what its evaluations cost."""
     given, step = request.input, cost.per_step_flop[0]
-    assert given.width is not None, "resolve() fills the size"
-    assert given.height is not None, "resolve() fills the size"
     assert given.num_inference_steps is not None, "resolve() fills the steps"
-    own = own_cost(entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    own = own_cost(entry.shapes, **extent_of(given))
     unabridged = len(cost.per_step_flop)
     return Wanted(
         entry=entry,

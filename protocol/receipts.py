@@ -34,7 +34,8 @@ class StepLine(_Frozen):
 
     `reason` says why the evaluation was what it was, where a method decided: `warmup`, `max_skip` and
     `schedule` are structural, `risk` is a crossing of the threshold, `calm` stayed below it, `rejected` a
-    draft that was thrown away, `guard_denied` a full evaluation that the budget refused.
+    draft that was thrown away, `guard_denied` a full evaluation that the budget refused. Of discrete
+    models it says what the evaluation was for: `predict`, `correct` or `denoise`.
     """
 
     index: int
@@ -63,13 +64,16 @@ class PlanSummary(_Frozen):
 
 
 class Output(_Frozen):
-    """What a sample came to, by its content's hash. The last three only of a video."""
+    """What a sample came to, by its content's hash.
+
+    Sizes of pictures and videos, the last three only of a video.
+    """
 
     media_type: str
     bytes: int
     sha256: str
-    width: int
-    height: int
+    width: int | None = None
+    height: int | None = None
     frames: int | None = None
     fps: float | None = None
     duration_s: float | None = None

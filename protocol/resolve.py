@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 from pydantic import JsonValue
 
 from protocol.catalog import CatalogEntry, FrameLimits, SizeLimits
 from protocol.errors import InvalidRequest
+from protocol.given import read_given
 from protocol.jobs import MAX_SEED, GenerationInput, GenerationRequest
 
-_ALWAYS_ALLOWED = frozenset({"prompt", "n", "seed", "num_inference_steps"})
+_ALWAYS_ALLOWED = frozenset({"n", "seed", "num_inference_steps"})
 
 
 def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationRequest:
@@ -28,26 +30,43 @@ def resolve(request: GenerationRequest, entry: CatalogEntry) -> GenerationReques
     _check_lora(given.lora, entry)
     _require_fields(given, entry)
     _refuse_unknown_methods(request, entry)
-    width = given.width if given.width is not None else entry.defaults.width
-    height = given.height if given.height is not None else entry.defaults.height
-    _check_size(width, height, entry.sizes)
-    num_frames = given.num_frames or entry.defaults.num_frames
-    _check_frames(num_frames, entry.frames)
     steps = given.num_inference_steps or entry.defaults.num_inference_steps
     _check_range("input.num_inference_steps", steps, 1, entry.max_steps)
     _check_range("input.n", given.n, 1, entry.max_samples)
-    _check_guidance(given, entry)
+    fill = _filled_picture if entry.takes_prompt else _filled_sequence
     filled = given.model_copy(
         update={
-            "width": width,
-            "height": height,
+            **fill(given, entry),
             "num_inference_steps": steps,
-            "guidance_scale": _guidance(given, entry),
-            "num_frames": num_frames,
             "seed": given.seed if given.seed is not None else draw_seed(given.n),
         }
     )
     return request.model_copy(update={"input": filled, "model": entry.name})
+
+
+def _filled_picture(given: GenerationInput, entry: CatalogEntry) -> dict[str, Any]:
+    width = given.width if given.width is not None else entry.defaults.width
+    height = given.height if given.height is not None else entry.defaults.height
+    assert width is not None, "models of pictures have a size"
+    assert height is not None, "models of pictures have a size"
+    _check_size(width, height, entry.sizes)
+    num_frames = given.num_frames or entry.defaults.num_frames
+    _check_frames(num_frames, entry.frames)
+    _check_guidance(given, entry)
+    return {
+        "width": width,
+        "height": height,
+        "guidance_scale": _guidance(given, entry),
+        "num_frames": num_frames,
+    }
+
+
+def _filled_sequence(given: GenerationInput, entry: CatalogEntry) -> dict[str, Any]:
+    assert entry.lengths is not None, "models of sequences have lengths"
+    assert entry.vocabulary is not None, "models of sequences have a vocabulary"
+    length = given.length or entry.defaults.length or entry.lengths.max_length
+    _check_range("input.length", length, entry.lengths.min_length, entry.lengths.max_length)
+    return {"length": length, "given": read_given(given.given, entry.vocabulary, length)}
 
 
 def draw_seed(samples: int) -> int:
@@ -91,7 +110,7 @@ def _check_guidance(given: GenerationInput, entry: CatalogEntry) -> None:
 
 
 def _refuse_foreign_fields(given: GenerationInput, entry: CatalogEntry) -> None:
-    allowed = _ALWAYS_ALLOWED | set(entry.input_fields)
+    allowed = _ALWAYS_ALLOWED | _prompt(entry) | set(entry.input_fields)
     for name in sorted(given.model_fields_set - allowed):
         if getattr(given, name) is not None:
             raise InvalidRequest(
@@ -108,8 +127,12 @@ def _check_lora(name: str | None, entry: CatalogEntry) -> None:
         )
 
 
+def _prompt(entry: CatalogEntry) -> set[str]:
+    return {"prompt"} if entry.takes_prompt else set()
+
+
 def _require_fields(given: GenerationInput, entry: CatalogEntry) -> None:
-    for name in entry.required_fields:
+    for name in (*_prompt(entry), *entry.required_fields):
         if getattr(given, name) is None:
             raise InvalidRequest(f"{entry.name} needs {name}", param=f"input.{name}", code="missing_field")
 
@@ -125,7 +148,8 @@ def _refuse_unknown_methods(request: GenerationRequest, entry: CatalogEntry) -> 
             )
 
 
-def _check_size(width: int, height: int, sizes: SizeLimits) -> None:
+def _check_size(width: int, height: int, sizes: SizeLimits | None) -> None:
+    assert sizes is not None, "models of pictures have sizes"
     for name, side in (("width", width), ("height", height)):
         _check_range(f"input.{name}", side, sizes.min_side, sizes.max_side)
         if side % sizes.multiple:

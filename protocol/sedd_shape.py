@@ -1,8 +1,8 @@
-"""The few numbers of a SEDD's config that its compute depends on."""
+"""The few numbers of a SEDD that its compute and memory depend on."""
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, PositiveInt, model_validator
 
@@ -31,3 +31,16 @@ class SeddShape(BaseModel):
     @property
     def num_blocks(self) -> int:
         return self.n_blocks
+
+
+class SeddShapes(BaseModel):
+    """A discrete model: tokens in, tokens out, no encoder and no decoder."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Literal["sedd"] = "sedd"
+    transformer: SeddShape
+
+    @property
+    def num_blocks(self) -> int:
+        return self.transformer.num_blocks

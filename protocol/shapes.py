@@ -13,6 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from protocol.encoder_shapes import ClipImageShape, ClipTextShape, Shape, T5Shape
+from protocol.sedd_shape import SeddShapes
 
 MAX_TEXT_TOKENS = 512
 """Both FLUX and Wan pipelines cut the long text encoder's input here."""
@@ -279,4 +280,7 @@ class WanShapes(Shape):
         return prod(cells // patch for cells, patch in zip(grid, self.transformer.patch_size, strict=True))
 
 
-ModelShapes = Annotated[FluxShapes | WanShapes, Field(discriminator="family")]
+PictureShapes = FluxShapes | WanShapes
+"""Of families that make pictures or clips out of noise, by an autoencoder."""
+
+ModelShapes = Annotated[PictureShapes | SeddShapes, Field(discriminator="family")]

@@ -37,8 +37,12 @@ class ImageLimits(BaseModel):
     min_side: Annotated[int, Field(ge=1)] = 16
 
 
-def inline_bytes(text: str) -> bytes:
+def inline_bytes(text: str, param: str = PARAM) -> bytes:
     """The file that base64 or a base64 data URL spells.
+
+    Args:
+        text: as the caller wrote it.
+        param: the field it stood in.
 
     Raises:
         InvalidRequest: it is neither.
@@ -46,11 +50,12 @@ def inline_bytes(text: str) -> bytes:
     if text.startswith("data:"):
         head, _, text = text.partition(",")
         if not head.endswith(";base64"):
-            raise _refused("a data URL must be base64")
+            raise _refused("a data URL must be base64", param=param)
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise _refused("must be base64, a data URL, or the URL of an artifact of this server") from None
+        others = ", or the URL of an artifact of this server" if param == PARAM else ""
+        raise _refused(f"must be base64 or a data URL{others}", param=param) from None
 
 
 def read_image(data: bytes, limits: ImageLimits) -> Image.Image:
@@ -125,9 +130,9 @@ def _unknown() -> UnsupportedMediaType:
     return UnsupportedMediaType(message, param=PARAM, details={"allowed": allowed})
 
 
-def _refused(message: str, min_side: int | None = None) -> InvalidRequest:
+def _refused(message: str, min_side: int | None = None, param: str = PARAM) -> InvalidRequest:
     return InvalidRequest(
-        message, param=PARAM, details={} if min_side is None else {"allowed": {"min_side": min_side}}
+        message, param=param, details={} if min_side is None else {"allowed": {"min_side": min_side}}
     )
 
 

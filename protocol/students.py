@@ -13,6 +13,7 @@ from protocol.calibration import CalibrationPoint
 from protocol.catalog import FewSteps
 from protocol.cost import evaluations, own_cost
 from protocol.depths import LEAST_DEPTH
+from protocol.extent import extent_of
 from protocol.jobs import GenerationInput
 from protocol.methods import FEW_STEP, LEARNED, parts
 from protocol.wanted import Costs, Draft, Wanted
@@ -87,9 +88,7 @@ def student_of(given: GenerationInput, wanted: Wanted, methods: Sequence[str]) -
     few = wanted.entry.few_steps
     if few is None or FEW_STEP not in methods or wanted.costs.lanes > 1:
         return None
-    assert given.width is not None, "resolve() fills the size"
-    assert given.height is not None, "resolve() fills the size"
-    own = own_cost(few.shapes, width=given.width, height=given.height, num_frames=given.num_frames)
+    own = own_cost(few.shapes, **extent_of(given))
     run = replace(
         wanted,
         entry=wanted.entry.model_copy(update={"shapes": few.shapes}),

@@ -9,7 +9,7 @@ from typing import Literal
 from protocol.catalog import CatalogEntry
 from protocol.cost import DenoiserCost
 from protocol.depths import LEAST_DEPTH, Span, fitted, span_of
-from protocol.methods import CACHES, FEWER_STEPS, LEARNED, ROUTERS
+from protocol.methods import CACHES, LEARNED, ROUTERS, SAMPLERS, SHORTER
 from protocol.sigmas import flow_sigmas
 
 Mode = Literal["soft", "hard"]
@@ -34,7 +34,7 @@ class Costs:
     def least(self, evaluations: int, methods: Sequence[str]) -> int:
         """FLOP of the cheapest run these methods allow: one evaluation, or all, as shallow as may be."""
         shallow = self.at(LEAST_DEPTH) if any(name in ROUTERS for name in methods) else self.whole
-        once = any(name in FEWER_STEPS or name in CACHES for name in methods)
+        once = any(name in SHORTER or name in CACHES for name in methods)
         return shallow if once else evaluations * shallow
 
 
@@ -78,8 +78,14 @@ class Wanted:
         return span_of(self.entry.shapes)
 
     def unabridged_draft(self, methods: Sequence[str]) -> Draft | None:
-        """The run that needs no method; None if it is not paid, or if the model has a learned router."""
+        """The run that needs no method; None if it is not paid, or if something else is to run.
+
+        That is the learned router a model has, or a sampler of a discrete model, if one is named that is not
+        its own.
+        """
         if LEARNED in methods or self.affordable < self.unabridged:
+            return None
+        if any(name in SAMPLERS for name in methods) and not {"steps", self.entry.solver} & {*methods}:
             return None
         flop = self.unabridged * self.costs.whole
         return Draft((), self.steps, self.entry.solver, flop, self.entry.calibration)

@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from protocol.errors import ErrorInfo
-from protocol.events import Artifact, Completed, Event, StillName, Variant, encode_event
+from protocol.events import Artifact, Completed, Event, Variant, VariantName, encode_event
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
 from protocol.records import JobKey, JobRecord
 from protocol.states import JobStatus
@@ -26,15 +26,15 @@ class ArtifactAnswer(_Answer):
     seed: int
 
 
-class StillAnswer(_Answer):
-    """A thumbnail or spritesheet; sizes in pixels."""
+class VariantAnswer(_Answer):
+    """Another file of a result; sizes in pixels, of pictures."""
 
     url: str
     media_type: str
     bytes: int
     sha256: str
-    width: int
-    height: int
+    width: int | None
+    height: int | None
 
 
 class VideoArtifactAnswer(ArtifactAnswer):
@@ -45,10 +45,17 @@ class VideoArtifactAnswer(ArtifactAnswer):
     frames: int
     fps: float
     duration_s: float
-    variants: dict[StillName, StillAnswer]
+    variants: dict[VariantName, VariantAnswer]
 
 
-AnyArtifactAnswer = VideoArtifactAnswer | ArtifactAnswer
+class MusicArtifactAnswer(ArtifactAnswer):
+    """Four voices as MIDI, `steps` sixteenths, with their piano roll and their score."""
+
+    steps: int
+    variants: dict[VariantName, VariantAnswer]
+
+
+AnyArtifactAnswer = VideoArtifactAnswer | MusicArtifactAnswer | ArtifactAnswer
 
 
 class Progress(_Answer):
@@ -125,7 +132,8 @@ class Presenter:
         return tuple(self._artifact(key, index, artifact) for index, artifact in enumerate(stored))
 
     def _artifact(self, key: JobKey, index: int, artifact: Artifact) -> AnyArtifactAnswer:
-        url, clip = self._base + self._signer.path(key, index), artifact.clip
+        url = self._base + self._signer.path(key, index)
+        clip, score = artifact.clip, artifact.score
         shown = ArtifactAnswer(
             url=url,
             media_type=artifact.media_type,
@@ -133,6 +141,9 @@ class Presenter:
             sha256=artifact.sha256,
             seed=artifact.seed,
         )
+        variants = {variant.name: _variant(url, variant) for variant in artifact.variants}
+        if score is not None:
+            return MusicArtifactAnswer(**dict(shown), steps=score.steps, variants=variants)
         if clip is None:
             return shown
         return VideoArtifactAnswer(
@@ -142,7 +153,7 @@ class Presenter:
             frames=clip.frames,
             fps=clip.fps,
             duration_s=clip.duration_s,
-            variants={variant.name: _still(url, variant) for variant in clip.variants},
+            variants=variants,
         )
 
     def job(self, record: JobRecord) -> GenerationAnswer:
@@ -175,10 +186,10 @@ class Presenter:
         return shown.model_dump_json().encode()
 
 
-def _still(url: str, variant: Variant) -> StillAnswer:
-    """A still under its video's link, whose signature holds for both."""
+def _variant(url: str, variant: Variant) -> VariantAnswer:
+    """Another file under its result's link, whose signature holds for both."""
     shown = variant.model_dump(include={"media_type", "bytes", "sha256", "width", "height"})
-    return StillAnswer(url=f"{url}&variant={variant.name}", **shown)
+    return VariantAnswer(url=f"{url}&variant={variant.name}", **shown)
 
 
 def _grant(record: JobRecord) -> Grant:

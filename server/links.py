@@ -8,11 +8,14 @@ from starlette.requests import Request
 
 from protocol.errors import NotFound
 from protocol.events import Artifact, Variant
+from protocol.notes import MIDI_TYPE
 from protocol.records import JobKey
 from server.auth import ANONYMOUS
 from server.params import caller_of, gateway_of, known_key, no_such_job
 
 MAX_INDEX_DIGITS = 4
+_OWN = {"video/mp4": "video", MIDI_TYPE: "midi"}
+"""What the artifact itself is called among its variants."""
 
 
 async def linked_artifact(request: Request, job_id: str, index: str, query: Mapping[str, str]) -> Artifact:
@@ -33,16 +36,16 @@ async def linked_artifact(request: Request, job_id: str, index: str, query: Mapp
 
 
 def file_of(stored: Artifact, variant: str | None) -> Artifact | Variant:
-    """The artifact itself, or one of its stills.
+    """The artifact itself, or another of its files.
 
     Raises:
         NotFound: it has no such variant.
     """
-    if variant is None or (variant == "video" and stored.clip is not None):
+    if variant is None or variant == _OWN.get(stored.media_type):
         return stored
-    for still in stored.clip.variants if stored.clip is not None else ():
-        if still.name == variant:
-            return still
+    for file in stored.variants:
+        if file.name == variant:
+            return file
     raise NotFound("the artifact has no such variant", param="variant", code="artifact_not_found")
 
 

@@ -12,6 +12,7 @@ from protocol.catalog import CatalogEntry
 from protocol.events import Completed
 from protocol.jobs import GenerationRequest
 from protocol.receipts import Totals
+from protocol.sedd_shape import SeddShapes
 from protocol.text import CleanText
 from server.answers import ArtifactAnswer
 from server.openai_requests import OpenAIRequest
@@ -121,6 +122,7 @@ def usage(entry: CatalogEntry, request: GenerationRequest) -> dict[str, JsonValu
     given = request.input
     assert given.width is not None, "resolve() fills the size"
     assert given.height is not None, "resolve() fills the size"
+    assert not isinstance(entry.shapes, SeddShapes), "choose_model() takes models of pictures alone"
     text = entry.shapes.text_tokens
     image = entry.shapes.image_tokens(given.width, given.height, given.num_frames) * given.n
     return {

@@ -167,6 +167,7 @@ def video_answer(record: JobRecord, entry: CatalogEntry, present: Presenter, ttl
     """
     job, given, fps = present.job(record), record.request.input, _fps(record, entry)
     assert given.num_frames is not None, "resolve() fills the frames"
+    assert given.prompt is not None, "models of videos need a prompt"
     assert given.seed is not None, "resolve() fills the seed"
     return VideoAnswer(
         id=job.id,

@@ -12,7 +12,9 @@ import pytest
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-pytest_plugins = [f"tests.plugins.{name}" for name in ("valkey", "s3", "otlp", "flux", "wan", "pare")]
+pytest_plugins = [
+    f"tests.plugins.{name}" for name in ("valkey", "s3", "otlp", "flux", "wan", "pare", "sequences")
+]
 
 
 @pytest.fixture(autouse=True)

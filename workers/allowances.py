@@ -68,5 +68,6 @@ class Allowances:
 def default_sample_bytes(entry: CatalogEntry) -> int:
     """What a sample of the model's default size holds."""
     image = "an image" if "image" in entry.required_fields else None
-    request = GenerationRequest(model=entry.name, input=GenerationInput(prompt="a", seed=0, image=image))
+    prompt = "a" if entry.takes_prompt else None
+    request = GenerationRequest(model=entry.name, input=GenerationInput(prompt=prompt, seed=0, image=image))
     return sample_bytes(entry, resolve(request, entry))

@@ -95,7 +95,13 @@ class Auditor:
         """Keep what came of a completed job if it is to be audited."""
         plan, claimed = job.running.plan, job.claimed
         full = plan.granted_flop >= plan.full_flop
-        if full or not claimed.audit or not chosen(claimed.key, self._settings.share):
+        # Tokens have no distance from each other that says how good they are.
+        if (
+            full
+            or not self._entries[job.model].takes_prompt
+            or not claimed.audit
+            or not chosen(claimed.key, self._settings.share)
+        ):
             return
         sample = result.samples[_hash(claimed.key) % len(result.samples)]
         entry = self._entries[job.model]

@@ -19,6 +19,7 @@ from protocol.states import WorkerState
 from workers.board import Board, Report
 from workers.engine import Engine, Follower
 from workers.meter import Meter
+from workers.models import picture_model
 from workers.patience import end, patiently
 from workers.place import ALL_ALONE, Place
 from workers.runtime import Runtime
@@ -47,7 +48,7 @@ def run_follower(settings: WorkerSettings, place: Place) -> int:
     """Load as rank 0 does and follow it to its end; the exit code."""
     torch.set_num_threads(settings.threads)
     (model,) = load_models(settings, place)
-    Follower(model, engine_settings(settings).max_forecasts).run()
+    Follower(picture_model(model), engine_settings(settings).max_forecasts).run()
     return 0
 
 

@@ -16,7 +16,7 @@ from typing import Literal
 from protocol import metrics
 from protocol.artifacts import ArtifactStore
 from protocol.errors import ErrorInfo
-from protocol.events import Artifact, Clip, Variant
+from protocol.events import Artifact
 from protocol.jobqueue import JobQueue
 from protocol.logs import about
 from protocol.receipts import MFLOP_PER_TFLOP, Receipt, Totals
@@ -142,13 +142,13 @@ class Finisher:
 
     async def _store_sample(self, job: HeldJob, index: int, sample: EncodedSample) -> Artifact:
         key, attempt, store = job.claimed.key, job.claimed.attempt, self._store
-        stills = (
-            insist(partial(store.put_still, key, attempt, index, still), job.name) for still in sample.stills
+        sides = (
+            insist(partial(store.put_side, key, attempt, index, side), job.name) for side in sample.sides
         )
-        clip = _clip(sample, await asyncio.gather(*stills))
+        shown = sample.shown(tuple(await asyncio.gather(*sides)))
         media_type = sample.output.media_type
         return await insist(
-            partial(store.put, key, attempt, index, sample.data, media_type, sample.seed, clip), job.name
+            partial(store.put, key, attempt, index, sample.data, media_type, sample.seed, shown), job.name
         )
 
     async def _store_receipt(self, job: HeldJob, receipt: Receipt) -> str:
@@ -206,20 +206,6 @@ def _account(job: HeldJob, result: JobResult) -> dict[str, object]:
     if result.totals is not None:
         said |= result.totals.model_dump(include={"granted", "spent", "tflops", "wall_s"})
     return said
-
-
-def _clip(sample: EncodedSample, stills: Sequence[Variant]) -> Clip | None:
-    """What a stored video plays; None of a picture."""
-    output = sample.output
-    if output.frames is None or output.fps is None:
-        return None
-    return Clip(
-        width=output.width,
-        height=output.height,
-        frames=output.frames,
-        fps=output.fps,
-        variants=tuple(stills),
-    )
 
 
 def _with_outputs(receipt: Receipt, encoded: Sequence[EncodedSample]) -> Receipt:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from protocol.catalog import CatalogEntry
 from protocol.cost import Price, decode_cost, price
 from protocol.errors import JobFailed
+from protocol.extent import extent_of
 from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.receipts import FLOP_PER_TFLOP
@@ -31,11 +32,7 @@ def make_order(claimed: ClaimedJob, entry: CatalogEntry) -> Order:
     request = resolve(claimed.request, entry)
     cost = price(entry, request)
     given = request.input
-    assert given.width is not None, "resolve() fills the size"
-    assert given.height is not None, "resolve() fills the size"
-    decode_flop = decode_cost(
-        entry.shapes, width=given.width, height=given.height, num_frames=given.num_frames
-    )
+    decode_flop = decode_cost(entry.shapes, **extent_of(given))
     return Order(
         price=cost,
         plan=_granted_plan(claimed, request, entry, cost),

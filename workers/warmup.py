@@ -14,7 +14,7 @@ from protocol.resolve import resolve
 from protocol.start_images import to_png
 from workers.engine import Engine, EngineSettings, Result, self_test
 from workers.meter import Meter
-from workers.models import LoadOptions, Model, load
+from workers.models import LoadedModel, LoadOptions, load
 from workers.models.mesh import MeshShape
 from workers.place import ALL_ALONE, Place
 from workers.rendezvous import device_of, join
@@ -26,7 +26,7 @@ _STEPS = 3
 """The first evaluation compiles and allocates; the speed is that of the others."""
 
 
-def load_models(settings: WorkerSettings, place: Place = ALL_ALONE) -> list[Model]:
+def load_models(settings: WorkerSettings, place: Place = ALL_ALONE) -> list[LoadedModel]:
     """Load and self-test every model, together with the other ranks if there are any.
 
     Raises:
@@ -50,7 +50,7 @@ def load_models(settings: WorkerSettings, place: Place = ALL_ALONE) -> list[Mode
     return models
 
 
-def make_engine(models: Sequence[Model], settings: WorkerSettings) -> Engine:
+def make_engine(models: Sequence[LoadedModel], settings: WorkerSettings) -> Engine:
     """The engine over these models."""
     return Engine(models, engine_settings(settings))
 
@@ -74,7 +74,7 @@ def warm_up(engine: Engine, entries: Sequence[CatalogEntry], meter: Meter, speed
 
 def _request(entry: CatalogEntry) -> GenerationRequest:
     given = GenerationInput(
-        prompt="warm-up",
+        prompt="warm-up" if entry.takes_prompt else None,
         seed=0,
         num_inference_steps=min(_STEPS, entry.max_steps),
         image=_grey_image() if "image" in entry.required_fields else None,

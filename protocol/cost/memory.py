@@ -20,19 +20,20 @@ from protocol.catalog import CatalogEntry
 from protocol.cost.autoencoder import video_decoder_channels
 from protocol.jobs import GenerationRequest
 from protocol.resolve import lanes
+from protocol.sedd_shape import SeddShape, SeddShapes
 from protocol.shapes import (
     AutoencoderShape,
     FluxShapes,
     FluxTransformerShape,
     Grid,
+    PictureShapes,
     WanAutoencoderShape,
-    WanShapes,
     WanTransformerShape,
 )
 
 _DTYPE_BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 
-_FLOAT32_BYTES = 4
+_FLOAT32_BYTES, _INT64_BYTES = 4, 8
 
 _LATENT_COPIES = 4
 """Beside an output a lane: the state, a step's new state, and a two-step solver's two earlier outputs."""
@@ -67,9 +68,12 @@ def sample_memory(entry: CatalogEntry, request: GenerationRequest) -> SampleMemo
         KeyError: the entry's dtype is not one of float32, bfloat16 and float16.
     """
     given, shapes = request.input, entry.shapes
+    itemsize = _DTYPE_BYTES[entry.dtype]
+    if isinstance(shapes, SeddShapes):
+        assert given.length is not None, "resolve() fills the length"
+        return _sequence_memory(shapes.transformer, given.length, itemsize)
     assert given.width is not None, "resolve() fills the size"
     assert given.height is not None, "resolve() fills the size"
-    itemsize = _DTYPE_BYTES[entry.dtype]
     rows = lanes(request, entry)
     grid = shapes.latent_grid(given.width, given.height, given.num_frames)
     tokens = shapes.image_tokens(given.width, given.height, given.num_frames)
@@ -84,7 +88,26 @@ def sample_memory(entry: CatalogEntry, request: GenerationRequest) -> SampleMemo
     return SampleMemory(latents, prompt, rows * activations, decode)
 
 
-def _prompt(shapes: FluxShapes | WanShapes, itemsize: int) -> int:
+def _sequence_memory(shape: SeddShape, tokens: int, itemsize: int) -> SampleMemory:
+    """Tokens and what is given of them; then a block's widest point, or a sampler's step on the output.
+
+    Between two evaluations a sampler remembers the tokens and the ratios before. In units of tokens x width a
+    block holds its input, the modulated one, and the feed-forward's hidden state before and after its GELU,
+    12 with their temporaries; queries and keys being turned stay below that. A step holds for every token and
+    value of the vocabulary the output and at most five 64-bit numbers: weights, running sums, wide ratios.
+    """
+    table = tokens * shape.tokens
+    block = 13 * tokens * shape.hidden_size * itemsize
+    step = table * (_FLOAT32_BYTES + 5 * _INT64_BYTES)
+    return SampleMemory(
+        latents=4 * tokens * _INT64_BYTES + table * _FLOAT32_BYTES,
+        prompt=0,
+        activations=max(block, step),
+        decode=0,
+    )
+
+
+def _prompt(shapes: PictureShapes, itemsize: int) -> int:
     """One prompt's embeddings, as the encoders give them and as the network's embed step projects them.
 
     What that step makes of an image stands beside them, once a row.
@@ -97,7 +120,7 @@ def _prompt(shapes: FluxShapes | WanShapes, itemsize: int) -> int:
     return itemsize * (shapes.text_tokens * shapes.transformer.text_dim + inner + image)
 
 
-def _image(shapes: FluxShapes | WanShapes, grid: Grid, itemsize: int) -> int:
+def _image(shapes: PictureShapes, grid: Grid, itemsize: int) -> int:
     """The image a clip starts from, which all lanes share: its tokens, its latents and their mask."""
     if isinstance(shapes, FluxShapes) or shapes.image_encoder is None:
         return 0

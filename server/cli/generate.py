@@ -1,8 +1,9 @@
-"""`rheostat generate`: one request, its steps as they happen, its pictures or videos and its receipt."""
+"""`rheostat generate`: one request, its steps as they happen, what was made and its receipt."""
 
 from __future__ import annotations
 
 import argparse
+import base64
 import hashlib
 import json
 import sys
@@ -15,9 +16,21 @@ from protocol.errors import InvalidRequest, RheostatError
 from server.client import Client, Json
 
 DEFAULT_MODEL = "flux-tiny"
-ENDINGS = {"image": ".png", "video": ".mp4"}
-"""By modality, what a file of it ends in."""
-_INPUT = {"seed": "seed", "steps": "num_inference_steps", "n": "n", "frames": "num_frames"}
+ENDINGS: dict[str, dict[str, str | None]] = {
+    "image": {".png": None},
+    "video": {".mp4": None},
+    "text": {".txt": None},
+    "music": {".mid": None, ".png": "roll", ".musicxml": "musicxml"},
+}
+"""By modality, what a file of it ends in, the usual first, and the variant it then holds."""
+_MADE = {"image": "images", "video": "videos", "text": "texts", "music": "music"}
+_INPUT = {
+    "seed": "seed",
+    "steps": "num_inference_steps",
+    "n": "n",
+    "frames": "num_frames",
+    "length": "length",
+}
 
 
 class BadOption(RheostatError):
@@ -35,9 +48,13 @@ class NotCompleted(RheostatError):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     from server.cli.connecting import add_connection_arguments
 
-    parser.add_argument("prompt")
+    parser.add_argument("prompt", nargs="?", help="of a picture or video; of a text, how it begins")
     parser.add_argument(
-        "-o", "--output", type=Path, help="file to write, .png or .mp4 as the model makes; default: out"
+        "-o",
+        "--output",
+        type=Path,
+        help="file to write, .png, .mp4, .txt or .mid as the model makes, of music also .musicxml or .png;"
+        " default: out",
     )
     parser.add_argument("--model", help="default: the only one served, or flux-tiny")
     parser.add_argument("--budget", type=float, help="share of full compute to spend, in (0, 1]")
@@ -48,6 +65,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     length = parser.add_mutually_exclusive_group()
     length.add_argument("--frames", type=int, help="of a video")
     length.add_argument("--seconds", type=float, help="of a video; goes to the nearest the model can make")
+    length.add_argument("--length", type=int, help="of a text, in tokens")
+    parser.add_argument("--midi", type=Path, help="music to keep: a file of up to four voices")
+    parser.add_argument("--voices", help="those of the file to keep, such as soprano,bass; default: all")
     parser.add_argument("--n", type=int, help="how many, with seeds counted up")
     parser.add_argument("--json", action="store_true", help="print the whole receipt as JSON")
     add_connection_arguments(parser)
@@ -114,11 +134,13 @@ def _output(asked: Path | None, model: Json) -> Path:
     Raises:
         BadOption: a file that would not hold what its ending says.
     """
-    ending = ENDINGS.get(model.get("modality", ""))
+    modality = model.get("modality", "image")
+    endings = [*ENDINGS.get(modality, ())]
     if asked is None:
-        return Path("out").with_suffix(ending or ENDINGS["image"])
-    if ending is not None and asked.suffix.lower() != ending:
-        raise BadOption(f"{asked}: {model['id']} makes {model['modality']}s, whose files end in {ending}")
+        return Path("out").with_suffix(endings[0] if endings else "")
+    if "modality" in model and endings and asked.suffix.lower() not in endings:
+        made = f"{model['id']} makes {_MADE[modality]}, whose files end in {' or '.join(endings)}"
+        raise BadOption(f"{asked}: {made}")
     return asked
 
 
@@ -141,7 +163,7 @@ def _frames(seconds: float, model: Json) -> int:
 
 
 def _body(options: argparse.Namespace, model: Json) -> Json:
-    given: Json = {"prompt": options.prompt}
+    given: Json = _start(options, model)
     for option, field in _INPUT.items():
         if getattr(options, option) is not None:
             given[field] = getattr(options, option)
@@ -160,6 +182,26 @@ def _body(options: argparse.Namespace, model: Json) -> Json:
     return body
 
 
+def _start(options: argparse.Namespace, model: Json) -> Json:
+    """What the result is made from: a prompt, or what is given."""
+    given: Json = {}
+    if options.midi is not None:
+        given["midi"] = base64.b64encode(_contents(options.midi)).decode()
+    if options.voices is not None:
+        given["voices"] = options.voices.split(",")
+    if options.prompt is not None and model.get("modality") == "text":
+        return {"given": {"prefix": options.prompt, **given}}
+    start: Json = {} if options.prompt is None else {"prompt": options.prompt}
+    return start | ({"given": given} if given else {})
+
+
+def _contents(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise BadOption(f"--midi: {file} cannot be read ({error.strerror})") from error
+
+
 def _require_completed(job: Json) -> None:
     if job["status"] != "completed":
         reason = job["error"]["message"] if job["error"] else "no reason given"
@@ -170,7 +212,8 @@ def _store(client: Client, job: Json, output: Path) -> list[Path]:
     """Every result in a file, checked against its sha256; the second goes to `name-2.png` and so on."""
     output.parent.mkdir(parents=True, exist_ok=True)
     files = []
-    for number, artifact in enumerate(job["artifacts"], start=1):
+    for number, whole in enumerate(job["artifacts"], start=1):
+        artifact = _file_of(whole, output)
         data = client.download(artifact["url"])
         if hashlib.sha256(data).hexdigest() != artifact["sha256"]:
             raise NotCompleted(f"artifact {number} of {job['id']} is not what its sha256 says")
@@ -178,6 +221,14 @@ def _store(client: Client, job: Json, output: Path) -> list[Path]:
         file.write_bytes(data)
         files.append(file)
     return files
+
+
+def _file_of(artifact: Json, output: Path) -> Json:
+    """The artifact, or its variant that the ending asks for."""
+    kinds = [kinds for kinds in ENDINGS.values() if output.suffix.lower() in kinds]
+    variants = artifact.get("variants", {})
+    named = next((name for kind in kinds if (name := kind[output.suffix.lower()]) in variants), None)
+    return artifact if named is None else dict(variants[named])
 
 
 def _report(options: argparse.Namespace, job: Json, receipt: Json, files: list[Path]) -> None:
@@ -191,7 +242,8 @@ def _report(options: argparse.Namespace, job: Json, receipt: Json, files: list[P
 def summary(job: Json, receipt: Json, files: list[Path]) -> list[str]:
     """The receipt in a few lines."""
     lines: list[str] = []
-    for file, artifact in zip(files, job["artifacts"], strict=True):
+    for file, whole in zip(files, job["artifacts"], strict=True):
+        artifact = {**whole, **_file_of(whole, file)}
         lines.append(f"{file}  {artifact['bytes']:,} bytes, seed {artifact['seed']}")
         lines.append(f"  sha256   {artifact['sha256']}")
     steps = [sample["plan"]["num_inference_steps"] for sample in receipt["samples"]]

@@ -36,7 +36,7 @@ def _table(models: list[dict[str, Any]]) -> None:
             model["id"],
             model["family"],
             model["modality"],
-            _sizes(model["sizes"]),
+            _sizes(model),
             f"{model['defaults']['num_inference_steps']} (at most {model['max_steps']})",
             f"{model['min_budget']:g}",
             ", ".join(model["methods"]),
@@ -44,5 +44,8 @@ def _table(models: list[dict[str, Any]]) -> None:
     Console().print(table)
 
 
-def _sizes(sizes: dict[str, int]) -> str:
+def _sizes(model: dict[str, Any]) -> str:
+    if model["sizes"] is None:
+        return f"{model['lengths']['min_length']} to {model['lengths']['max_length']} tokens"
+    sizes = model["sizes"]
     return f"{sizes['min_side']} to {sizes['max_side']} by {sizes['multiple']}"

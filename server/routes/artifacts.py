@@ -1,4 +1,4 @@
-"""The pictures and videos themselves, from any gateway."""
+"""What was made, from any gateway."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from fastapi import APIRouter
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
+from protocol.artifacts import EXTENSIONS
 from protocol.events import Artifact
 from server.links import file_of, linked_artifact
 from server.openapi import parameters
@@ -19,12 +20,12 @@ router = APIRouter(tags=["artifacts"])
 _RANGE = re.compile(r"bytes=([0-9]{0,15})-([0-9]{0,15})", re.ASCII)
 
 
-VARIANTS = ("video", "thumbnail", "spritesheet")
+VARIANTS = ("video", "thumbnail", "spritesheet", "midi", "roll", "musicxml")
 FILES: dict[int | str, dict[str, Any]] = {
-    200: {"content": {kind: {} for kind in ("image/png", "video/mp4", "image/webp", "image/jpeg")}},
+    200: {"content": {kind: {} for kind in EXTENSIONS if kind != "application/json"}},
     307: {"description": "fetch it from the bucket it is in"},
 }
-WHICH = parameters("query", variant=f"of a video: {', '.join(VARIANTS)}")
+WHICH = parameters("query", variant=f"of a video or of music: {', '.join(VARIANTS)}")
 
 
 @router.get("/v1/artifacts/{job_id}/{index}", responses=FILES, openapi_extra=WHICH)
@@ -37,7 +38,7 @@ async def artifact(request: Request) -> Response:
 
 
 async def file_response(request: Request, stored: Artifact, variant: str | None) -> Response:
-    """The artifact's own bytes, or those of one of its stills; the part of them that `Range` asks for.
+    """The artifact's own bytes, or those of another of its files; the part of them that `Range` asks for.
 
     Where the store gives out links of its own, a redirection to one.
 

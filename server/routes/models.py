@@ -9,9 +9,10 @@ from pydantic import BaseModel, ConfigDict
 from starlette.requests import Request
 from starlette.responses import Response
 
-from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
+from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, LengthLimits, SizeLimits
 from protocol.errors import NotFound
 from protocol.plan import min_budget
+from protocol.vocabularies import Vocabulary
 from server.params import caller_of, gateway_of
 
 router = APIRouter(tags=["models"])
@@ -21,7 +22,8 @@ class ModelAnswer(BaseModel):
     """One model: OpenAI's four fields, then ours.
 
     `min_budget` is the least share of full compute at the default number of steps. `frames` and `fps` say how
-    long a video may be and how fast it plays; null for models of pictures.
+    long a video may be and how fast it plays; null for models of pictures. `lengths` and `vocabulary` are of
+    models of text and music, which have no `sizes`.
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,9 +35,11 @@ class ModelAnswer(BaseModel):
     family: str
     modality: str
     digest: str
-    sizes: SizeLimits
+    sizes: SizeLimits | None
     frames: FrameLimits | None
     fps: float | None
+    lengths: LengthLimits | None = None
+    vocabulary: Vocabulary | None = None
     defaults: InputDefaults
     max_steps: int
     max_samples: int

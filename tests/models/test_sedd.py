@@ -12,13 +12,14 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from protocol.vocabularies import CharacterVocabulary, ChoraleVocabulary
+from tests.plugins.sequences import SequenceRecipe, build_sequences
 from workers.core import Batch, Grid
-from workers.models import load
+from workers.models import load, picture_model
 from workers.models.sedd_modules import SEDD, SeddConfig, leave_one_out_log_ratios
 from workers.models.sedd_network import SeddNetwork
 from workers.models.sedd_pipeline import SeddPipeline, cast
 from workers.models.sedd_published import averaged, config_of, load_published
-from workers.models.vocabulary import CharacterVocabulary, ChoraleVocabulary
 
 SMALL: dict[str, Any] = {
     "tokens": 13,
@@ -222,7 +223,8 @@ def test_a_folder_of_ours_is_found_and_loaded(tmp_path: Path, monkeypatch: pytes
     model: Any = load("letters", dtype="float32")
     tokens, sigma = torch.randint(13, (2, 24)), torch.tensor([0.3, 4.0])
     assert torch.allclose(model.score(tokens, sigma), network(tokens, sigma).exp())
-    assert (model.family, model.grid, model.scheduler_config) == ("sedd", Grid(1, 24), noise)
+    assert (model.family, model.token_grid(24), model.scheduler_config) == ("sedd", Grid(1, 24), noise)
+    assert model.sigma_max == pytest.approx(math.log(1000))
     assert model.vocabulary.decode(model.vocabulary.encode("a cab\n")) == "a cab\n"
     half: Any = load("letters", dtype="bfloat16")
     assert half.pipeline.transformer.rotary_emb.inv_freq.dtype == torch.float32
@@ -255,3 +257,16 @@ def test_chorale_places_are_voices_of_steps() -> None:
     tokens = vocabulary.encode(vocabulary.decode([2, 0, 0, 0, 1, 1, 1, 1] * 4))
     assert tokens == [2, 0, 0, 0, 1, 1, 1, 1] * 4
     assert vocabulary.size == 48
+
+
+def test_what_is_for_pictures_refuses_a_model_of_text(load_sequences: Any) -> None:
+    with pytest.raises(ValueError, match="letters makes text; this is for pictures and clips"):
+        picture_model(load_sequences("letters"))
+
+
+def test_a_piece_is_as_long_as_its_vocabulary_says(tmp_path: Path) -> None:
+    """Four voices of 16 steps are 64 tokens, not 60."""
+    vocabulary = ChoraleVocabulary(lowest=48, highest=76, steps=16)
+    build_sequences(tmp_path / "short", SequenceRecipe(vocabulary, length=60))
+    with pytest.raises(ValueError, match="60 places for 64 tokens"):
+        load(tmp_path / "short", dtype="float32")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, SizeLimits
+from protocol.catalog import CatalogEntry, FrameLimits, InputDefaults, LengthLimits, SizeLimits
 from protocol.jobs import GenerationRequest
-from protocol.methods import CACHES, DROPS, FEWER_STEPS, ROUTERS
+from protocol.methods import CACHES, DROPS, FEWER_STEPS, ROUTERS, SAMPLERS
 from protocol.resolve import resolve
+from protocol.sedd_shape import SeddShape, SeddShapes
 from protocol.shapes import FluxShapes, PareShape, WanShapes
+from protocol.vocabularies import CharacterVocabulary
 
 TINY_FLUX = FluxShapes.from_configs(
     {
@@ -135,11 +137,35 @@ def wan_image_entry(**changes: Any) -> CatalogEntry:
     return wan_entry(**{**fields, **changes})
 
 
+TEXT = SeddShapes(
+    transformer=SeddShape(tokens=12, hidden_size=128, cond_dim=128, length=128, n_blocks=6, n_heads=4)
+)
+
+
+def text_entry(**changes: Any) -> CatalogEntry:
+    """A model of text of 12 characters, up to 128 of them."""
+    known: dict[str, Any] = {
+        "name": "text-tiny",
+        "family": "sedd",
+        "modality": "text",
+        "digest": "d" * 64,
+        "dtype": "float32",
+        "shapes": TEXT,
+        "lengths": LengthLimits(min_length=1, max_length=128),
+        "vocabulary": CharacterVocabulary(characters="abcdefghij \n"),
+        "defaults": InputDefaults(num_inference_steps=16, length=128),
+        "methods": ("steps", *SAMPLERS),
+        "input_fields": ("length", "given", "num_inference_steps", "seed", "n"),
+        "solver": "blocks",
+    }
+    return CatalogEntry(**{**known, **changes})
+
+
 def request(entry: CatalogEntry, *, compute_budget: Any = None, **given: Any) -> GenerationRequest:
     """A resolved request against `entry`."""
     body = {
         "model": entry.name,
-        "input": {"prompt": "a red apple", **given},
+        "input": {**({"prompt": "a red apple"} if entry.takes_prompt else {}), **given},
         "compute_budget": compute_budget,
     }
     return resolve(GenerationRequest.model_validate(body), entry)

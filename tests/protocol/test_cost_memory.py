@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 import torch
 from diffusers import AutoencoderKL, AutoencoderKLWan, FluxTransformer2DModel, WanTransformer3DModel
+from torch import Tensor
 
-from protocol.catalog import CatalogEntry, InputDefaults
+from protocol.catalog import CatalogEntry, InputDefaults, LengthLimits
 from protocol.cost.memory import SampleMemory, sample_bytes, sample_memory
+from protocol.sedd_shape import SeddShape, SeddShapes
 from protocol.shapes import AutoencoderShape, FluxShapes, WanAutoencoderShape, WanShapes
 from tests.protocol.counting import on_meta, peak_bytes
 from tests.protocol.entries import (
@@ -29,11 +31,15 @@ from tests.protocol.entries import (
     flux_dev_entry,
     flux_entry,
     request,
+    text_entry,
     wan_entry,
     wan_image_entry,
 )
 from tests.protocol.test_cost_flux import forward as flux_forward
 from tests.protocol.test_cost_wan import forward as wan_forward
+from workers.models.sedd_modules import SEDD, SeddConfig
+from workers.sampling.discrete import DiscreteSolver, read_given, read_settings, row_keys
+from workers.sampling.discrete.predictors import PREDICTORS
 
 LOW, HIGH = 0.98, 1.5
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
@@ -182,6 +188,44 @@ def decode_bytes(
         defaults=InputDefaults(width=width, height=height, num_inference_steps=4, num_frames=num_frames),
     )
     return memory_of(entry).decode
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_sedd_activations(dtype: str) -> None:
+    """A small vocabulary, so that a block is the widest; the published small network's width and length."""
+    shape = SeddShape(tokens=64)
+    with building(dtype):
+        model = SEDD(SeddConfig(tokens=64, n_blocks=2))
+        rotary, condition = model.rotary_emb(1024), torch.zeros(1, 128)
+        tokens = torch.zeros(1, 1024, dtype=torch.int64)
+
+        def blocks() -> Tensor:
+            x = model.embed(tokens)
+            for block in model.blocks:
+                x = block(x, rotary, condition)
+            return x
+
+        measured = peak_bytes(blocks)
+    entry = text_entry(
+        shapes=SeddShapes(transformer=shape), dtype=dtype, lengths=LengthLimits(min_length=1, max_length=1024)
+    )
+    assert LOW <= memory_of(entry, length=1024).activations / measured <= HIGH
+
+
+@pytest.mark.parametrize("sampler", ["blocks", "sync", "euler", "theta-trapezoidal"])
+def test_a_sampler_s_step(sampler: str) -> None:
+    """A large vocabulary, so that the step is the widest; with the output it is told, 4 bytes a value."""
+    corrector, predictor = ("none", sampler) if sampler in PREDICTORS else (sampler, None)
+    solver = DiscreteSolver(read_settings(64, 900, corrector, predictor, {}), 6)
+    state = solver.start(row_keys([1]), read_given(None, 1, 64, 900))
+    output, measured = torch.zeros(1, 64, 900), 0
+    while solver.ask(state) is not None:
+        measured = max(measured, peak_bytes(lambda: solver.tell(state, output.exp())))
+    shape = SeddShape(tokens=900, hidden_size=32, n_heads=1)
+    entry = text_entry(
+        shapes=SeddShapes(transformer=shape), lengths=LengthLimits(min_length=1, max_length=64)
+    )
+    assert LOW <= memory_of(entry, length=64).activations / (measured + 64 * 900 * 4) <= HIGH
 
 
 def test_latents_by_hand() -> None:

@@ -8,7 +8,14 @@ from protocol.catalog import FrameLimits
 from protocol.errors import InvalidRequest
 from protocol.jobs import MAX_SEED, GenerationRequest
 from protocol.resolve import draw_seed, lanes, resolve, seeds
-from tests.protocol.entries import flux_dev_entry, flux_entry, request, wan_entry, wan_image_entry
+from tests.protocol.entries import (
+    flux_dev_entry,
+    flux_entry,
+    request,
+    text_entry,
+    wan_entry,
+    wan_image_entry,
+)
 
 
 def refused(
@@ -38,11 +45,27 @@ def test_resolving_twice_changes_nothing() -> None:
         (flux_entry(), {"negative_prompt": "fog"}),
         (flux_dev_entry(), {}),
         (wan_entry(), {}),
+        (text_entry(), {"given": {"prefix": "a big", "spans": [{"start": 9, "text": "j"}]}, "length": 20}),
     ):
         once = request(entry, **fields)
 
         assert resolve(once, entry) == once
         assert resolve(GenerationRequest.model_validate_json(once.model_dump_json()), entry) == once
+
+
+def test_a_text_has_a_length_and_no_size() -> None:
+    given = request(text_entry()).input
+    assert (given.length, given.width, given.height, given.num_inference_steps) == (128, None, None, 16)
+    assert request(text_entry(), length=3).input.length == 3
+
+
+def test_pictures_need_a_prompt_and_texts_take_none() -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        resolve(GenerationRequest.model_validate({"model": "x", "input": {}}), flux_entry())
+    assert (caught.value.param, caught.value.code) == ("input.prompt", "missing_field")
+    with pytest.raises(InvalidRequest) as caught:
+        request(text_entry(), prompt="a")
+    assert caught.value.param == "input.prompt"
 
 
 def test_the_caller_s_request_is_left_alone() -> None:

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from pydantic import ValidationError
 
-from protocol.artifacts import ArtifactStore, NoDriver, Still
+from protocol.artifacts import ArtifactStore, NoDriver, Side
 from protocol.errors import Gone, Unavailable
 from protocol.events import Artifact
 from protocol.records import JobKey
@@ -44,7 +44,7 @@ async def test_a_damaged_object_is_gone(bucket: str, s3: S3Settings) -> None:
 
 async def test_a_link_gives_the_bytes_to_who_holds_it(bucket: str, s3: S3Settings) -> None:
     store = ArtifactStore(bucket, presigned(s3, presigned_ttl_s=77))
-    still = await store.put_still(KEY, 1, 0, Still("thumbnail", b"small", "image/webp", 8, 8))
+    still = await store.put_side(KEY, 1, 0, Side("thumbnail", b"small", "image/webp", 8, 8))
     for file, data in ((await put(store), b"picture"), (still, b"small")):
         link = await store.link(file)
         assert link is not None

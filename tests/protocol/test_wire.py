@@ -38,7 +38,7 @@ from protocol.jobs import GenerationInput, GenerationRequest
 from protocol.receipts import Action, PlanSummary, Receipt, SampleReceipt, StepLine, Totals
 from protocol.records import JobKey, JobResult, NewJob, StreamedEvent, WorkerPresence
 from protocol.states import JobStatus, WorkerState
-from tests.protocol.entries import flux_entry, wan_entry
+from tests.protocol.entries import flux_entry, text_entry, wan_entry
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -137,6 +137,7 @@ MESSAGES: dict[str, BaseModel] = {
     "totals": TOTALS,
     "catalog_flux": flux_entry(calibration="c1", points=(POINT,)),
     "catalog_wan": wan_entry(),
+    "catalog_text": text_entry(),
     "presence": WorkerPresence(worker="w1", state=WorkerState.READY, models=("flux-tiny",)),
 }
 

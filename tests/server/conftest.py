@@ -120,12 +120,36 @@ async def open_studio(wan: Any, jobqueue: JobQueue, store: ArtifactStore) -> Asy
     """Starts the worker of videos: before that, jobs wait."""
     from tests.server.studio import Studio  # it needs torch, which the other tests here do not
 
-    studio = Studio(wan, jobqueue, store)
+    studio = Studio([wan], jobqueue, store)
 
     async def open_now() -> None:
         studio.open()
 
     yield open_now
+    await studio.close()
+
+
+@pytest_asyncio.fixture
+async def sequences(
+    load_sequences: Callable[..., Any], jobqueue: JobQueue, serve: Gateways
+) -> dict[str, Any]:
+    """The tiny models of text and music by name, catalogued beside flux-tiny."""
+    loaded = {name: load_sequences(name) for name in ("letters", "voices")}
+    for model in loaded.values():
+        await Catalog(jobqueue).put(model.catalog)
+    return loaded
+
+
+@pytest_asyncio.fixture
+async def sequence_studio(
+    sequences: dict[str, Any], jobqueue: JobQueue, store: ArtifactStore
+) -> AsyncIterator[None]:
+    """Their worker, at work."""
+    from tests.server.studio import Studio  # it needs torch, which the other tests here do not
+
+    studio = Studio([*sequences.values()], jobqueue, store)
+    studio.open()
+    yield
     await studio.close()
 
 

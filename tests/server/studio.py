@@ -1,10 +1,11 @@
-"""A worker of videos beside a gateway: the real runtime and engine on a tiny Wan, without a supervisor."""
+"""A worker beside a gateway: the real runtime and engine on tiny models, without a supervisor."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import socket
+from collections.abc import Sequence
 from typing import Any
 
 from protocol.artifacts import ArtifactStore
@@ -18,9 +19,9 @@ from workers.speed import Speedometer
 
 
 class Studio:
-    """Serves one loaded model until closed. A preview is made of every second evaluation."""
+    """Serves loaded models until closed. A preview is made of every second evaluation."""
 
-    def __init__(self, model: Any, jobqueue: JobQueue, store: ArtifactStore) -> None:
+    def __init__(self, models: Sequence[Any], jobqueue: JobQueue, store: ArtifactStore) -> None:
         self._board_fd = Board.create()
         self._inlet, self._outlet = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._board = Board(self._board_fd)
@@ -28,8 +29,8 @@ class Studio:
             "studio",
             WorkerSettings.load(),
             board=self._board,
-            engine=Engine([model], EngineSettings(preview_every=2)),
-            entries=[model.catalog],
+            engine=Engine(models, EngineSettings(preview_every=2)),
+            entries=[model.catalog for model in models],
             queue=jobqueue,
             store=store,
             meter=Meter(self._outlet),

@@ -14,7 +14,7 @@ import pytest
 
 from server.cli import main
 from server.cli.connecting import find_client
-from server.cli.generate import BadOption, NotCompleted, _body, _model, _output, _store
+from server.cli.generate import BadOption, NotCompleted, _body, _model, _output, _store, add_arguments
 from server.client import Client, SeenEvent, ServerRefused, parse_events
 from server.places import NOTE_FILE
 from tests.server.conftest import Hire, body
@@ -79,22 +79,49 @@ async def test_the_running_server_is_found_by_its_note(url: str, tmp_path: Path)
         assert client.url == url
 
 
+def options(*words: str) -> argparse.Namespace:
+    """What `rheostat generate` reads of these words."""
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(words)
+
+
 def test_the_arguments_become_the_native_body() -> None:
-    options = argparse.Namespace(
-        prompt="x", seed=7, steps=8, n=2, size="64x32", budget=0.5, deadline=20.0, frames=None, seconds=None
-    )
-    assert _body(options, {"id": "flux-tiny"}) == {
+    words = [
+        "x",
+        "--seed",
+        "7",
+        "--steps",
+        "8",
+        "--n",
+        "2",
+        "--size",
+        "64x32",
+        "--budget",
+        "0.5",
+        "--deadline",
+        "20",
+    ]
+    assert _body(options(*words), {"id": "flux-tiny"}) == {
         "model": "flux-tiny",
         "input": {"prompt": "x", "seed": 7, "num_inference_steps": 8, "n": 2, "width": 64, "height": 32},
         "compute_budget": 0.5,
         "deadline_s": 20.0,
     }
-    silent = argparse.Namespace(
-        **dict.fromkeys(("seed", "steps", "n", "size", "budget", "deadline", "frames", "seconds")), prompt="x"
-    )
-    assert _body(silent, {"id": "m"}) == {"model": "m", "input": {"prompt": "x"}}
+    assert _body(options("x"), {"id": "m"}) == {"model": "m", "input": {"prompt": "x"}}
     with pytest.raises(BadOption, match="WIDTHxHEIGHT"):
-        _body(argparse.Namespace(**{**vars(silent), "size": "64"}), {"id": "m"})
+        _body(options("x", "--size", "64"), {"id": "m"})
+
+
+def test_a_text_begins_with_the_prompt_and_music_with_a_file(tmp_path: Path) -> None:
+    """`AAE=` is base64 of the bytes 0 and 1."""
+    file = tmp_path / "two.mid"
+    file.write_bytes(bytes([0, 1]))
+    body = _body(options("a big", "--length", "9"), {"id": "t", "modality": "text"})
+    assert body["input"] == {"given": {"prefix": "a big"}, "length": 9}
+    body = _body(options("--midi", str(file), "--voices", "alto,bass"), {"id": "m", "modality": "music"})
+    assert body["input"] == {"given": {"midi": "AAE=", "voices": ["alto", "bass"]}}
+    assert _body(options(), {"id": "m", "modality": "music"})["input"] == {}
 
 
 CLIPS = {"id": "clips", "modality": "video", "frames": {"multiple": 4, "max_frames": 81}, "fps": 16.0}
@@ -104,15 +131,12 @@ PICTURES = {"id": "pictures", "modality": "image", "frames": None, "fps": None}
 @pytest.mark.parametrize(("seconds", "frames"), [(1.0, 17), (5.0, 81), (0.05, 1), (2.0, 33)])
 def test_seconds_go_to_the_nearest_length(seconds: float, frames: int) -> None:
     """At 16 frames a second and 1, 5, 9, ... 81 frames: two seconds are 32 frames, and 33 is nearest."""
-    options = argparse.Namespace(
-        **dict.fromkeys(("seed", "steps", "n", "size", "budget", "deadline", "frames")),
-        prompt="x", seconds=seconds,
-    )  # fmt: skip
-    assert _body(options, CLIPS)["input"] == {"prompt": "x", "num_frames": frames}
+    asked = options("x", "--seconds", str(seconds))
+    assert _body(asked, CLIPS)["input"] == {"prompt": "x", "num_frames": frames}
     with pytest.raises(BadOption, match="--seconds: pictures makes no videos"):
-        _body(options, PICTURES)
+        _body(asked, PICTURES)
     with pytest.raises(BadOption, match=r"no video of about this length \(allowed: .*5\.0625"):
-        _body(argparse.Namespace(**{**vars(options), "seconds": 9.0}), CLIPS)
+        _body(options("x", "--seconds", "9"), CLIPS)
 
 
 def test_the_file_is_what_its_ending_says() -> None:

@@ -49,7 +49,7 @@ async def model(load_wan: Callable[[str, str], Any], jobqueue: JobQueue, serve: 
 @pytest_asyncio.fixture
 async def studio(model: Any, jobqueue: JobQueue, store: ArtifactStore) -> AsyncIterator[Studio]:
     """The worker, not begun."""
-    studio = Studio(model, jobqueue, store)
+    studio = Studio([model], jobqueue, store)
     yield studio
     await studio.close()
 

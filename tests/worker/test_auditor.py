@@ -72,7 +72,7 @@ def test_distances_by_hand() -> None:
     black, one_white = np.zeros((1, 4, 1), np.uint8), np.zeros((1, 4, 1), np.uint8)
     one_white[0, 0] = 255
     ours = Outcome(torch.tensor([3.0, 4.0]), black)
-    full = SampleResult(0, torch.tensor([0.0, 4.0]), None, one_white, None)  # type: ignore[arg-type]
+    full = SampleResult(0, torch.tensor([0.0, 4.0]), one_white, None)  # type: ignore[arg-type]
     assert distances(ours, full) == (0.75, 0.5)
     assert distances(Outcome(full.latents, None), full) == (0.0, None)
 

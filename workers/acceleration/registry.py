@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from protocol.calibration import Calibration
-from protocol.methods import FEWER_STEPS, VARIANTS
+from protocol.methods import SHORTER, VARIANTS
 from protocol.plan import Plan
 from workers.acceleration.anchored import AnchoredCache, MethodConfig
 from workers.acceleration.routed import PlannedRouter
@@ -78,7 +78,7 @@ class Methods:
             ValueError: more than one cache or more than one router; a solver that a method cannot follow;
                 parameters that are not the method's, depths that are not the network's.
         """
-        known = {*FEWER_STEPS, *VARIANTS, *CACHES, *ROUTERS}
+        known = {*SHORTER, *VARIANTS, *CACHES, *ROUTERS}
         for name in plan.methods:
             if name not in known:
                 raise LookupError(f"unknown method {name!r}; known: {', '.join(sorted(known))}")

@@ -2,7 +2,7 @@
 
 from workers.core.conditions import condition_features
 from workers.core.forecasts import combine, newton_weights, taylor_weights
-from workers.core.interfaces import Cache, Kept, Network, Router, Solver
+from workers.core.interfaces import Cache, Kept, Network, Router, ScheduledSolver, Solver
 from workers.core.layout import Grid, Layout, Prediction
 from workers.core.parameterization import PREDICTION_TYPES, from_flow, head_flow, to_flow
 from workers.core.ranks import ALONE, Alone, Ranks
@@ -34,6 +34,7 @@ __all__ = [
     "Row",
     "Sample",
     "Schedule",
+    "ScheduledSolver",
     "Solver",
     "SolverState",
     "Stack",

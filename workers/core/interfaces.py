@@ -45,16 +45,20 @@ class Network(Protocol):
 class Solver(Protocol):
     """An update rule, asked and told. Its memory is `Sample.solver` and `Sample.latents`, never itself."""
 
-    def start(self, schedule: Schedule, dtype: torch.dtype) -> SolverState:
-        """A new sample's memory: all that can be worked out once a run, for latents of `dtype`."""
-        ...
-
     def ask(self, sample: Sample) -> Point | None:
         """Where to evaluate next; None when the sample is finished. Changes nothing."""
         ...
 
     def tell(self, sample: Sample, output: Tensor) -> None:
         """Take the guided network output (1, S, C) for the point last asked, and count the evaluation."""
+        ...
+
+
+class ScheduledSolver(Solver, Protocol):
+    """A solver of flows, which follows a schedule."""
+
+    def start(self, schedule: Schedule, dtype: torch.dtype) -> SolverState:
+        """A new sample's memory: all that can be worked out once a run, for latents of `dtype`."""
         ...
 
 

@@ -52,11 +52,15 @@ class SolverState:
 
 
 class Point(NamedTuple):
-    """Where the solver wants the network evaluated; `latents` of one sample, as in `Batch`."""
+    """Where the solver wants the network evaluated; `latents` of one sample, as in `Batch`.
+
+    `purpose` is what for, where evaluations differ in that; the receipt's line carries it as its reason.
+    """
 
     latents: Tensor
     sigma: float
     timestep: float
+    purpose: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from workers.core import Batch, Condition, Grid, Network
-from workers.models import Model, encode_lanes
+from workers.models import LoadedModel, Model, TokenModel, encode_lanes, picture_model
 
 _BATCHES = (2, 3, 5)
 _TOLERANCE = 2e-2
@@ -23,7 +23,7 @@ class NotIsolated(RuntimeError):
 
 
 @torch.inference_mode()
-def self_test(model: Model) -> None:
+def self_test(model: LoadedModel) -> None:
     """Run one evaluation of five different rows alone and together, at the smallest size, on all weights.
 
     Raises:
@@ -40,11 +40,11 @@ def self_test(model: Model) -> None:
     model.use_lora(None)
 
 
-def _variants(model: Model, named: str) -> dict[str, Network]:
+def _variants(model: LoadedModel, named: str) -> dict[str, Network]:
     return {f"{named} {name}": variant.network for name, variant in model.variants.items()}
 
 
-def _is_exact(model: Model) -> bool:
+def _is_exact(model: LoadedModel) -> bool:
     return model.exact and model.device.type == "cpu"
 
 
@@ -57,8 +57,29 @@ def _test(named: str, network: Network, rows: list[Batch], same: Callable[[Tenso
                 raise NotIsolated(f"{named}: row {index} of {size} is not what it is alone")
 
 
-def _row(model: Model, index: int) -> Batch:
+def _row(model: LoadedModel, index: int) -> Batch:
     """A batch of one: noise of its own at a noise level of its own."""
+    if isinstance(model, TokenModel):
+        return _token_row(model, index)
+    return _picture_row(picture_model(model), index)
+
+
+def _token_row(model: TokenModel, index: int) -> Batch:
+    assert model.catalog.lengths is not None, "models of sequences have lengths"
+    length = model.catalog.lengths.max_length
+    generator = torch.Generator().manual_seed(index)
+    tokens = torch.randint(model.vocabulary.size, (1, length), generator=generator)
+    return Batch(
+        latents=tokens.to(model.device),
+        timestep=torch.tensor([model.sigma_max * _SIGMAS[index % len(_SIGMAS)]], device=model.device),
+        condition=(),
+        scalars=(),
+        grid=model.token_grid(length),
+    )
+
+
+def _picture_row(model: Model, index: int) -> Batch:
+    assert model.catalog.sizes is not None, "models of pictures have sizes"
     side = model.catalog.sizes.min_side
     grid = model.grid(side, side)
     condition = _condition(model, index, grid)

@@ -31,7 +31,7 @@ from workers.engine.shares import Shares, weights_of
 from workers.engine.stages import decode, encode, given_image, take_off
 from workers.engine.turn import TurnOutcome
 from workers.engine.turns import Turns
-from workers.models import Model
+from workers.models import LoadedModel, TokenModel
 from workers.sampling import check_flow_config
 
 _LOG = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class Engine:
 
     def __init__(
         self,
-        models: Model | Iterable[Model],
+        models: LoadedModel | Iterable[LoadedModel],
         settings: EngineSettings | None = None,
         *,
         build_stack: Callable[[Plan], Stack] | None = None,
@@ -68,7 +68,8 @@ class Engine:
             raise ValueError("an engine needs models, each with a name of its own")
         for model in given:
             layout = model.network.layout
-            check_flow_config(model.scheduler_config, model.catalog.solver, layout.prediction)
+            if not isinstance(model, TokenModel):
+                check_flow_config(model.scheduler_config, model.catalog.solver, layout.prediction)
         self._models = {model.name: model for model in given}
         self._maker = Maker(self._models, build_stack)
         self._memory_bytes = self._settings.memory_bytes or int(

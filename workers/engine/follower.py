@@ -9,6 +9,7 @@ from workers.engine.forward import Forward
 from workers.engine.leader import RanksApart
 from workers.engine.stacks import stacks_of
 from workers.engine.stages import make_sample
+from workers.engine.starts import noise_of
 from workers.engine.step_plan import FreshSample, LanePlan, RowPlan, StepPlan, Stop
 from workers.engine.tracks import Outcome, guided_output
 from workers.engine.wire import hear, hear_tensor
@@ -61,6 +62,7 @@ class Follower:
             grid=fresh.token_grid,
             lanes=tuple(map(self._hear_lane, fresh.lanes)),
             guidance_scale=fresh.guidance_scale,
+            latents=noise_of(self._model, fresh.token_grid, fresh.seed),
             solver=solver.start(fresh.schedule, self._model.dtype),
             stack=self._stacks(fresh.plan),
         )

@@ -13,7 +13,8 @@ from protocol.jobs import GenerationRequest
 from protocol.plan import Plan
 from workers.core import Condition, Grid, Sample, Solver, Stack
 from workers.engine.results import SampleResult
-from workers.models import Model
+from workers.engine.starts import Start
+from workers.models import LoadedModel
 
 
 @dataclass(slots=True, eq=False)
@@ -25,13 +26,12 @@ class Job:
     """
 
     id: str
-    model: Model
+    model: LoadedModel
     request: GenerationRequest
     plan: Plan
     price: Price
-    solver: Solver
+    start: Start
     stack: Stack
-    grid: Grid
     flights: list[Flight] = field(default_factory=list)
     image: Image | None = None
     conditions: tuple[Condition, ...] | None = None
@@ -41,6 +41,14 @@ class Job:
     stage_seconds: dict[str, float] = field(
         default_factory=lambda: {"encode": 0.0, "denoise": 0.0, "decode": 0.0}
     )
+
+    @property
+    def grid(self) -> Grid:
+        return self.start.grid
+
+    @property
+    def solver(self) -> Solver:
+        return self.start.solver
 
 
 @dataclass(frozen=True, slots=True)

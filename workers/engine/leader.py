@@ -10,7 +10,7 @@ from workers.engine.job import Flight
 from workers.engine.scheduler import TurnPlan
 from workers.engine.step_plan import Beat, FreshSample, RowPlan, StepPlan, Stop
 from workers.engine.wire import tell
-from workers.models import Model
+from workers.models import LoadedModel
 
 BEAT_S = 2.0
 """An idle rank 0 speaks this often."""
@@ -62,7 +62,7 @@ class Leader:
             tell(Stop())
 
 
-def leader_of(models: Sequence[Model]) -> Leader:
+def leader_of(models: Sequence[LoadedModel]) -> Leader:
     """Of those who share these models' forwards.
 
     Raises:

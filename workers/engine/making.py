@@ -12,7 +12,7 @@ from workers.core import Stack
 from workers.engine.job import Job
 from workers.engine.stacks import stacks_of
 from workers.engine.stages import make_job
-from workers.models import Model
+from workers.models import LoadedModel
 
 
 class Maker:
@@ -23,7 +23,9 @@ class Maker:
         build_stack: of a plan; None: the methods this build knows, with each model's calibration.
     """
 
-    def __init__(self, models: Mapping[str, Model], build_stack: Callable[[Plan], Stack] | None) -> None:
+    def __init__(
+        self, models: Mapping[str, LoadedModel], build_stack: Callable[[Plan], Stack] | None
+    ) -> None:
         self._models = models
         self._stacks = {name: build_stack or stacks_of(model) for name, model in models.items()}
 

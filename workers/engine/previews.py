@@ -14,11 +14,13 @@ from PIL import Image
 from torch import Tensor
 
 from protocol.cost import decode_cost
+from protocol.extent import extent_of
 from protocol.logs import of_job
 from protocol.receipts import FLOP_PER_TFLOP
-from workers.core import Point, Prediction, from_flow
+from workers.core import Layout, Point, Prediction, from_flow
 from workers.engine.events import Previewed
 from workers.engine.job import Flight
+from workers.models import picture_model
 
 _LOG = logging.getLogger(__name__)
 
@@ -26,6 +28,11 @@ _LOG = logging.getLogger(__name__)
 def is_due(evaluation: int, every: int) -> bool:
     """Whether a preview is made of evaluation `evaluation`, counted from 0; never with `every` 0."""
     return every > 0 and (evaluation + 1) % every == 0
+
+
+def can_show(layout: Layout) -> bool:
+    """Whether there is anything to be seen on the way: tokens that are still noise say nothing."""
+    return layout.prediction is not Prediction.LOG_RATIO
 
 
 def estimate(point: Point, flow: Tensor) -> Tensor:
@@ -52,7 +59,7 @@ def preview(flight: Flight, latents: Tensor) -> Previewed | None:
     if is_clip:
         latents, grid = latents[:, :, :1], grid._replace(num_frames=1)
     try:
-        decoded = model.decode(latents, grid)
+        decoded = picture_model(model).decode(latents, grid)
     except Exception:
         _LOG.exception("sample %d cannot be previewed", flight.index, extra=of_job(job.id))
         return None
@@ -63,8 +70,6 @@ def preview(flight: Flight, latents: Tensor) -> Previewed | None:
 
 
 def _decode_flop(flight: Flight, num_frames: int | None) -> int:
-    given = flight.job.request.input
-    assert given.width is not None, "resolve() fills the size"
-    assert given.height is not None, "resolve() fills the size"
-    shapes = flight.job.model.catalog.shapes
-    return decode_cost(shapes, width=given.width, height=given.height, num_frames=num_frames)
+    extent = extent_of(flight.job.request.input)
+    extent["num_frames"] = num_frames
+    return decode_cost(flight.job.model.catalog.shapes, **extent)

@@ -4,22 +4,53 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 from PIL.Image import Image
 from torch import Tensor
 
 from protocol.receipts import Receipt, SampleReceipt
-from workers.models import Frames
+from workers.models import Frames, Piece
+
+Decoded = Image | Frames | str | Piece
+"""A picture, a clip, a text or a piece of music."""
 
 
 @dataclass(frozen=True, slots=True)
 class SampleResult:
-    """One finished sample: a picture or a clip. `latents` are as diffusers gives them for "latent" output."""
+    """One finished sample: a picture, a clip, a text or a piece of music.
+
+    `latents` are as diffusers gives them for "latent" output, or a sequence's tokens (1, n); `decoded` is
+    None where nothing else is wanted.
+    """
 
     seed: int
     latents: Tensor
-    image: Image | None
-    video: Frames | None
+    decoded: Decoded | None
     receipt: SampleReceipt
+
+    @property
+    def image(self) -> Image | None:
+        return self.decoded if isinstance(self.decoded, Image) else None
+
+    @property
+    def video(self) -> Frames | None:
+        """The clip's frames."""
+        return self.decoded if isinstance(self.decoded, np.ndarray) else None
+
+    @property
+    def text(self) -> str | None:
+        return self.decoded if isinstance(self.decoded, str) else None
+
+    @property
+    def piece(self) -> Piece | None:
+        """The music."""
+        return self.decoded if isinstance(self.decoded, Piece) else None
+
+    @property
+    def tokens(self) -> list[int] | None:
+        """Of a sequence."""
+        whole = not self.latents.is_floating_point()
+        return self.latents[0].tolist() if whole else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 from protocol.plan import Plan
 from workers.acceleration import Methods
 from workers.core import Stack
-from workers.models import Model
+from workers.models import LoadedModel
 
 
-def stacks_of(model: Model) -> Callable[[Plan], Stack]:
+def stacks_of(model: LoadedModel) -> Callable[[Plan], Stack]:
     """What builds the stacks of a model's plans, see `Methods.stack`.
 
     Each weights variant has methods of its own, without the calibration: its tables are for the checkpoint's

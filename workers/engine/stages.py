@@ -16,17 +16,17 @@ from protocol.jobs import GenerationRequest
 from protocol.plan import Plan, make_plan
 from protocol.resolve import lanes, resolve, seeds
 from protocol.start_images import ImageLimits, inline_bytes, read_image
-from workers.core import Condition, Grid, Ledger, Sample, Schedule, SolverState, Stack
+from workers.core import Condition, Grid, Ledger, Sample, SolverState, Stack
 from workers.engine.job import Flight, Job
 from workers.engine.receipts import sample_receipt
-from workers.engine.results import SampleResult
-from workers.models import Model, encode_lanes, network_of
-from workers.sampling import at_nodes, flow_schedule, initial_noise, make_solver
+from workers.engine.results import Decoded, SampleResult
+from workers.engine.starts import start_of
+from workers.models import LoadedModel, TokenModel, encode_lanes, network_of, picture_model
 
 
 def make_job(
     job_id: str,
-    model: Model,
+    model: LoadedModel,
     request: GenerationRequest,
     plan: Plan | None,
     build_stack: Callable[[Plan], Stack],
@@ -40,18 +40,14 @@ def make_job(
     resolved = resolve(request, model.catalog)
     plan = plan or make_plan(resolved, model.catalog)
     network_of(model, plan.variant)  # raises where the plan asks for weights that are not here
-    width, height = resolved.input.width, resolved.input.height
-    assert width is not None, "resolve() fills the size"
-    assert height is not None, "resolve() fills the size"
     job = Job(
         id=job_id,
         model=model,
         request=resolved,
         plan=plan,
         price=price(model.catalog, resolved),
-        solver=make_solver(plan.solver),
+        start=start_of(model, resolved.input, plan),
         stack=build_stack(plan),
-        grid=model.grid(width, height, resolved.input.num_frames),
     )
     needed = sample_bytes(model.catalog, resolved)
     job.flights = [Flight(job, index, seed, needed) for index, seed in enumerate(seeds(resolved))]
@@ -77,33 +73,41 @@ def encode(job: Job) -> None:
 
 
 def conditions_of(
-    model: Model, request: GenerationRequest, grid: Grid, image: Image | None = None
+    model: LoadedModel, request: GenerationRequest, grid: Grid, image: Image | None = None
 ) -> tuple[Condition, ...]:
-    """A condition a lane of a resolved request: its prompt, and the negative one if there are two."""
+    """A condition a lane of a resolved request: its prompt, and the negative one if there are two.
+
+    Sequences have one lane, without any.
+    """
     given = request.input
+    if isinstance(model, TokenModel):
+        return (Condition(()),)
+    assert given.prompt is not None, "resolve() requires the prompt"
     prompts = [given.prompt, given.negative_prompt or ""][: lanes(request, model.catalog)]
-    return encode_lanes(model, prompts, given.guidance_scale, image, grid)
+    return encode_lanes(picture_model(model), prompts, given.guidance_scale, image, grid)
 
 
 def take_off(flight: Flight) -> None:
-    """Draw the flight's noise and lay out its schedule."""
-    job, model = flight.job, flight.job.model
+    """Draw the state the flight starts from."""
+    job = flight.job
     assert job.conditions is not None, "prompts are encoded first"
+    latents, solver = job.start.begin(flight.seed)
     flight.sample = make_sample(
-        model,
+        job.model,
         key=f"{job.id}/{flight.index}",
         seed=flight.seed,
         plan=job.plan,
         grid=job.grid,
         lanes=job.conditions,
         guidance_scale=job.request.input.guidance_scale or 1.0,
-        solver=job.solver.start(_schedule(job), model.dtype),
+        latents=latents,
+        solver=solver,
         stack=job.stack,
     )
 
 
 def make_sample(
-    model: Model,
+    model: LoadedModel,
     *,
     key: str,
     seed: int,
@@ -111,13 +115,13 @@ def make_sample(
     grid: Grid,
     lanes: tuple[Condition, ...],
     guidance_scale: float,
+    latents: Tensor,
     solver: SolverState,
     stack: Stack,
 ) -> Sample:
-    """A sample at its noise. Where ranks split the lanes of guidance, with this rank's alone."""
+    """A sample at its start. Where ranks split the lanes of guidance, with this rank's alone."""
     ranks = network_of(model, plan.variant).layout.ranks
     split = ranks.lane_ranks if len(lanes) == ranks.lane_ranks else 1
-    noise = initial_noise(model.noise_shape(grid), seed, model.latents_dtype, model.device)
     return Sample(
         key=key,
         seed=seed,
@@ -125,7 +129,7 @@ def make_sample(
         grid=grid,
         lanes=lanes if split == 1 else (lanes[ranks.lane],),
         guidance_scale=guidance_scale,
-        latents=model.pack(noise),
+        latents=latents,
         solver=solver,
         stack=stack,
         ledger=Ledger(plan.granted_flop),
@@ -133,18 +137,8 @@ def make_sample(
     )
 
 
-def _schedule(job: Job) -> Schedule:
-    """The noise levels of the job's plan: those of so many steps, or nodes of the unabridged run."""
-    steps, config, tokens = job.plan.num_inference_steps, job.model.scheduler_config, job.grid.num_tokens
-    if not job.plan.fewer_steps:
-        return flow_schedule(config, steps, tokens)
-    unabridged = job.request.input.num_inference_steps
-    assert unabridged is not None, "resolve() fills the steps"
-    return at_nodes(flow_schedule(config, unabridged, tokens), job.plan.nodes)
-
-
 def decode(flight: Flight, *, latents_only: bool = False) -> SampleResult:
-    """The finished flight's picture or clip, unless only its latents are wanted, and its account.
+    """What the finished flight has made, unless only its latents are wanted, and its account.
 
     Raises:
         SampleFailed: its latents are not finite. Looked at here, once, and not at every step.
@@ -153,10 +147,15 @@ def decode(flight: Flight, *, latents_only: bool = False) -> SampleResult:
     latents = flight.state.latents
     if not bool(torch.isfinite(latents).all()):
         raise SampleFailed("the sample's latents are not finite")
-    decoded = None if latents_only else flight.job.model.decode(latents, flight.state.grid)
+    decoded = None if latents_only else _decoded(flight.job.model, latents, flight.state.grid)
     flight.job.stage_seconds["decode"] += time.perf_counter() - started
-    image, video = (decoded, None) if isinstance(decoded, Image) else (None, decoded)
-    return SampleResult(flight.seed, _plain(latents), image, video, sample_receipt(flight))
+    return SampleResult(flight.seed, _plain(latents), decoded, sample_receipt(flight))
+
+
+def _decoded(model: LoadedModel, latents: Tensor, grid: Grid) -> Decoded:
+    if isinstance(model, TokenModel):
+        return model.read(latents)
+    return picture_model(model).decode(latents, grid)
 
 
 def _plain(latents: Tensor) -> Tensor:

@@ -75,6 +75,9 @@ class Track:
     work: Work = field(default_factory=Work)
     output: Tensor | None = None
 
+    def __post_init__(self) -> None:
+        self.work.reason = self.point.purpose
+
     @property
     def sample(self) -> Sample:
         return self.row.sample

@@ -17,10 +17,10 @@ from workers.core import Point
 from workers.engine.forward import Forward
 from workers.engine.job import Flight
 from workers.engine.leader import RanksApart
-from workers.engine.previews import estimate, is_due
+from workers.engine.previews import can_show, estimate, is_due
 from workers.engine.scheduler import TurnPlan
 from workers.engine.tracks import Outcome, guided_output
-from workers.models import Model, network_of
+from workers.models import LoadedModel, network_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -65,7 +65,9 @@ class Turn:
         max_forecasts, preview_every: see `EngineSettings`.
     """
 
-    def __init__(self, model: Model, plan: TurnPlan, max_forecasts: int, preview_every: int = 0) -> None:
+    def __init__(
+        self, model: LoadedModel, plan: TurnPlan, max_forecasts: int, preview_every: int = 0
+    ) -> None:
         self._model = model
         self._plan = plan
         self._preview_every = preview_every
@@ -155,11 +157,19 @@ class Turn:
         sample.ledger.spend(outcome.work.flop, outcome.work.action, sample.num_lanes)
         self._done.append(_Done(flight, sample.evaluation, outcome, sample.ledger.spent_flop))
         guided = guided_output(outcome, self._network.layout.ranks)
-        if is_due(sample.evaluation, self._preview_every):
+        if is_due(sample.evaluation, self._preview_every) and can_show(self._network.layout):
             point = flight.job.solver.ask(sample)
             assert point is not None, "it was just evaluated"
             flight.estimate = estimate(point, guided)
-        flight.job.solver.tell(sample, guided)
+        try:
+            flight.job.solver.tell(sample, guided)
+        except Exception as error:
+            # Its evaluation is booked, and asked again it would fail again.
+            _LOG.exception(
+                "a sample cannot go on from evaluation %d", sample.evaluation, extra=of_job(flight.job.id)
+            )
+            self._result.failures.append((flight, _failure(error)))
+            return None
         return flight.job.solver.ask(sample)
 
     def _account(self, seconds: float) -> None:

@@ -11,7 +11,7 @@ from workers.engine.results import TurnReport
 from workers.engine.scheduler import Scheduler
 from workers.engine.settings import EngineSettings
 from workers.engine.turn import Turn, TurnOutcome
-from workers.models import Model
+from workers.models import LoadedModel
 
 
 class Turns:
@@ -23,7 +23,7 @@ class Turns:
         leader: tells other ranks, if there are any, of every turn.
     """
 
-    def __init__(self, models: Mapping[str, Model], settings: EngineSettings, leader: Leader) -> None:
+    def __init__(self, models: Mapping[str, LoadedModel], settings: EngineSettings, leader: Leader) -> None:
         self._models = models
         self._leader = leader
         self._settings = settings

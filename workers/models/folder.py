@@ -9,9 +9,9 @@ allow to what the weights were trained for; every entry may be left out, unknown
     }
 
 `defaults` is what a request gets where it is silent, `sizes` what it may ask for, in pixels. A model of clips
-may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well. `loras` are described in
-`workers.models.loras`. `prediction` is another kind of entry: it says what the weights are, see
-`workers.models.declaration`.
+may have `"frames": {"max_frames": 17, "fps": 8}` and a default `num_frames` as well, a model of sequences a
+default `length`. `loras` are described in `workers.models.loras`. `prediction` is another kind of entry: it
+says what the weights are, see `workers.models.declaration`.
 """
 
 from __future__ import annotations
@@ -49,6 +49,7 @@ class DefaultsOverride(_Strict):
     num_inference_steps: PositiveInt | None = None
     guidance_scale: PositiveFloat | None = None
     num_frames: PositiveInt | None = None
+    length: PositiveInt | None = None
 
 
 class SizesOverride(_Strict):

@@ -11,7 +11,7 @@ import torch
 from diffusers import DiffusionPipeline
 
 from workers.models.folder import INDEX_FILE
-from workers.models.model import Model
+from workers.models.model import LoadedModel
 from workers.models.options import PLAIN, LoadOptions
 from workers.models.registry import make_model
 
@@ -21,7 +21,7 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torc
 
 def load(
     model: str | Path, device: str = "cpu", dtype: str = "bfloat16", options: LoadOptions = PLAIN
-) -> Model:
+) -> LoadedModel:
     """Load a diffusers checkpoint.
 
     Args:

@@ -13,11 +13,20 @@ from torch import Tensor
 
 from protocol.calibration import Calibration
 from protocol.catalog import CatalogEntry
+from protocol.notes import Note
+from protocol.vocabularies import CharacterVocabulary, ChoraleVocabulary
 from workers.core import Condition, Grid, Network
 from workers.core.pare_router import DepthRouter
 
 Frames = NDArray[np.uint8]
 """A clip (F, H, W, 3), RGB."""
+
+
+class Piece(NamedTuple):
+    """Music: its notes and how many sixteenths it lasts."""
+
+    notes: tuple[Note, ...]
+    steps: int
 
 
 class Variant(NamedTuple):
@@ -27,10 +36,10 @@ class Variant(NamedTuple):
     depth_router: DepthRouter | None = None
 
 
-class Model(Protocol):
-    """A network with its text encoders, its decoder and its catalog entry.
+class LoadedModel(Protocol):
+    """A network and its catalog entry, whatever it makes.
 
-    `pipeline` is diffusers' own, sharing the same modules.
+    `pipeline` is diffusers' own, sharing the same modules, or what stands in its place.
     """
 
     @property
@@ -70,15 +79,20 @@ class Model(Protocol):
         ...
 
     @property
-    def latents_dtype(self) -> torch.dtype:
-        """In which initial noise is drawn, as the family's pipeline does."""
-        ...
-
-    @property
     def scheduler_config(self) -> Mapping[str, Any]: ...
 
     def use_lora(self, name: str | None) -> None:
         """Have the network's next forwards run under this LoRA of the catalog's; None: under none."""
+        ...
+
+
+@runtime_checkable
+class Model(LoadedModel, Protocol):
+    """A model of pictures or clips: text encoders before the network, a decoder behind it."""
+
+    @property
+    def latents_dtype(self) -> torch.dtype:
+        """In which initial noise is drawn, as the family's pipeline does."""
         ...
 
     def grid(self, width: int, height: int, num_frames: int | None = None) -> Grid:
@@ -103,6 +117,27 @@ class Model(Protocol):
 
 
 @runtime_checkable
+class TokenModel(LoadedModel, Protocol):
+    """A model of text or music: its network's latents are tokens (R, n), its timestep the total noise."""
+
+    @property
+    def vocabulary(self) -> CharacterVocabulary | ChoraleVocabulary: ...
+
+    @property
+    def sigma_max(self) -> float:
+        """The most total noise it was trained under."""
+        ...
+
+    def token_grid(self, length: int) -> Grid:
+        """The grid of a sequence of so many tokens."""
+        ...
+
+    def read(self, tokens: Tensor) -> str | Piece:
+        """One sample's tokens (1, n) as text or as music."""
+        ...
+
+
+@runtime_checkable
 class StartsFromImage(Protocol):
     """What a model whose catalog entry takes `image` can do besides."""
 
@@ -111,7 +146,7 @@ class StartsFromImage(Protocol):
         ...
 
 
-def network_of(model: Model, variant: str | None) -> Network:
+def network_of(model: LoadedModel, variant: str | None) -> Network:
     """The network of a weights variant; None: of the checkpoint's own weights.
 
     Raises:
@@ -122,3 +157,14 @@ def network_of(model: Model, variant: str | None) -> Network:
     if variant not in model.variants:
         raise LookupError(f"{model.name} carries no weights for {variant!r}")
     return model.variants[variant].network
+
+
+def picture_model(model: LoadedModel) -> Model:
+    """The model itself, for what is made for pictures and clips alone.
+
+    Raises:
+        ValueError: it makes neither.
+    """
+    if not isinstance(model, Model):
+        raise ValueError(f"{model.name} makes {model.catalog.modality}; this is for pictures and clips")
+    return model

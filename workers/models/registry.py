@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 
-from workers.models.model import Model
+from workers.models.model import LoadedModel
 from workers.models.options import PLAIN, LoadOptions
 
 _FAMILIES = {
@@ -26,7 +26,7 @@ def make_model(
     dtype: torch.dtype,
     *,
     options: LoadOptions = PLAIN,
-) -> Model:
+) -> LoadedModel:
     """Load the folder with its family.
 
     Raises:
@@ -35,5 +35,5 @@ def make_model(
     if pipeline_class not in _FAMILIES:
         raise LookupError(f"{name} is a {pipeline_class}; known families run {', '.join(sorted(_FAMILIES))}")
     module, family = _FAMILIES[pipeline_class]
-    model: Model = getattr(import_module(module), family)(name, folder, device, dtype, options)
+    model: LoadedModel = getattr(import_module(module), family)(name, folder, device, dtype, options)
     return model

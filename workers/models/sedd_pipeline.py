@@ -18,14 +18,10 @@ from typing import Any, Self
 import torch
 from safetensors.torch import load_file, save_file
 
+from protocol.vocabularies import CharacterVocabulary, ChoraleVocabulary
 from workers.models.folder import INDEX_FILE
 from workers.models.sedd_modules import SEDD, SeddConfig
-from workers.models.vocabulary import (
-    CharacterVocabulary,
-    ChoraleVocabulary,
-    read_vocabulary,
-    write_vocabulary,
-)
+from workers.models.vocabulary import read_vocabulary, write_vocabulary
 
 PIPELINE_CLASS = "SeddPipeline"
 WEIGHTS_FILE = "model.safetensors"

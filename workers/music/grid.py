@@ -1,8 +1,4 @@
-"""Notes of four voices on a grid of sixteenths, and the tokens they are written with.
-
-A voice's token at a step is a pitch (a note begins), HOLD (what sounds goes on) or REST. A rest is written
-out at each of its steps; HOLD where nothing sounds is read as a rest.
-"""
+"""Tokens of four voices as arrays, and what sounds at each step. The notation stands in `protocol.notes`."""
 
 from __future__ import annotations
 
@@ -13,32 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PARTS = ("Soprano", "Alto", "Tenor", "Bass")
-STEPS_PER_QUARTER = 4
-HOLD, REST = 0, 1
-_FIRST_PITCH = 2
+from protocol.notes import FIRST_PITCH, HOLD, PARTS, REST, Note, notes_of, token_of, tokens_of
 
 Tokens = NDArray[np.int64]
 """(voices, steps)."""
-
-
-class NotationError(ValueError):
-    """Music that does not fit the grid or the vocabulary; the message says where."""
-
-
-@dataclass(frozen=True, order=True)
-class Note:
-    """`length` steps of MIDI pitch `pitch` from step `start` on, in voice `part` (0 is the soprano)."""
-
-    part: int
-    start: int
-    length: int
-    pitch: int
-
-    @property
-    def end(self) -> int:
-        """The step after its last."""
-        return self.start + self.length
 
 
 @dataclass(frozen=True)
@@ -51,7 +25,7 @@ class PitchVocabulary:
     @property
     def size(self) -> int:
         """Number of tokens."""
-        return self.highest - self.lowest + 1 + _FIRST_PITCH
+        return self.highest - self.lowest + 1 + FIRST_PITCH
 
     def token(self, pitch: int) -> int:
         """The token of a note's beginning.
@@ -59,9 +33,7 @@ class PitchVocabulary:
         Raises:
             NotationError: a pitch beyond the vocabulary.
         """
-        if not self.lowest <= pitch <= self.highest:
-            raise NotationError(f"pitch {pitch} is not within {self.lowest} to {self.highest}")
-        return pitch - self.lowest + _FIRST_PITCH
+        return token_of(pitch, self.lowest, self.highest)
 
     def pitches(self, tokens: NDArray[Any]) -> Tokens:
         """What sounds at each step, -1 for nothing: (..., steps), as the tokens."""
@@ -70,17 +42,11 @@ class PitchVocabulary:
         latest = np.maximum.accumulate(begun, axis=-1)
         token = np.take_along_axis(tokens, np.maximum(latest, 0), axis=-1)
         silent = (latest < 0) | (token == REST)
-        return np.where(silent, -1, token + self.lowest - _FIRST_PITCH)
+        return np.where(silent, -1, token + self.lowest - FIRST_PITCH)
 
     def notes(self, tokens: NDArray[Any]) -> list[Note]:
         """The notes that tokens (voices, steps) stand for, voice by voice."""
-        sounding, found = self.pitches(tokens), []
-        for part, row in enumerate(np.asarray(tokens)):
-            starts = [step for step, token in enumerate(row) if token != HOLD]
-            for start, end in zip(starts, [*starts[1:], len(row)], strict=True):
-                if row[start] != REST:
-                    found.append(Note(part, start, end - start, int(sounding[part, start])))
-        return found
+        return notes_of(np.asarray(tokens).tolist(), self.lowest)
 
     def tokens(self, notes: Sequence[Note], steps: int, parts: int = len(PARTS)) -> Tokens:
         """Tokens (parts, steps) of notes, rests where there are none; what lies beyond `steps` is cut.
@@ -88,15 +54,4 @@ class PitchVocabulary:
         Raises:
             NotationError: two notes of a voice at once, or a pitch beyond the vocabulary.
         """
-        grid = np.full((parts, steps), REST, dtype=np.int64)
-        taken = np.zeros((parts, steps), dtype=bool)
-        for note in sorted(notes):
-            if note.start >= steps:
-                continue
-            here = slice(note.start, min(note.end, steps))
-            if taken[note.part, here].any():
-                raise NotationError(f"{PARTS[note.part]} has two notes at once at step {note.start}")
-            taken[note.part, here] = True
-            grid[note.part, here] = HOLD
-            grid[note.part, note.start] = self.token(note.pitch)
-        return grid
+        return np.array(tokens_of(notes, self.lowest, self.highest, steps, parts), dtype=np.int64)

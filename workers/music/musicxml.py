@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from xml.etree import ElementTree as ET
 
-from workers.music.grid import PARTS, STEPS_PER_QUARTER, Note
+from protocol.notes import PARTS, STEPS_PER_QUARTER, Note
 
 MUSICXML_TYPE = "application/vnd.recordare.musicxml+xml"
 _BAR = 4 * STEPS_PER_QUARTER

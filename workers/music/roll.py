@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from PIL import Image, ImageDraw
 
-from workers.music.grid import STEPS_PER_QUARTER, Note
+from protocol.notes import STEPS_PER_QUARTER, Note
 
 ROLL_TYPE = "image/png"
 _COLOURS = ((214, 69, 65), (230, 150, 40), (50, 140, 90), (50, 90, 180))

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from workers.core import Solver
+from workers.core import ScheduledSolver
 from workers.sampling.ab2 import AdamsBashforth2
 from workers.sampling.dpmpp_2m import DpmSolverPp2M
 from workers.sampling.euler import Euler
 from workers.sampling.heun import Heun
 from workers.sampling.unipc import UniPc
 
-_SOLVERS: dict[str, Callable[[], Solver]] = {
+_SOLVERS: dict[str, Callable[[], ScheduledSolver]] = {
     "euler": Euler,
     "ab2": AdamsBashforth2,
     "dpmpp-2m": DpmSolverPp2M,
@@ -20,7 +20,7 @@ _SOLVERS: dict[str, Callable[[], Solver]] = {
 }
 
 
-def make_solver(name: str) -> Solver:
+def make_solver(name: str) -> ScheduledSolver:
     """The solver of that name.
 
     Raises:

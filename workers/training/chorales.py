@@ -17,9 +17,10 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.models.vocabulary import ChoraleVocabulary
+from protocol.notes import HOLD, REST
+from protocol.vocabularies import ChoraleVocabulary
 from workers.music import Note
-from workers.music.grid import HOLD, REST, Tokens
+from workers.music.grid import Tokens
 from workers.training.discrete.chorale_corpus import VOCABULARY, Piece, read_corpus
 
 STEPS = 64

@@ -20,8 +20,6 @@ class FluxTinyTrainee(FlowTrainee[TextToLatent]):
     latent_shape = (64, 32)
     sigma_shift = SIGMA_SHIFT
 
-    settings: TransformerSettings
-
     def __init__(
         self,
         settings: TransformerSettings,

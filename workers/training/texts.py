@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from workers.models.vocabulary import CharacterVocabulary
+from protocol.vocabularies import CharacterVocabulary
 from workers.training.discrete.wordnet import CARRIED, CHARACTERS, Split, build_texts
 
 TEXT_LENGTH = 128

@@ -137,7 +137,7 @@ def test_text_tiny_stopped_at_every_turn_ends_with_a_measured_folder(tmp_path: P
     assert set(report["nats"]) == set(report["entropy"]) == {"generated", "real", "reference"}
     assert {path.name for path in out.iterdir()} == {"judges", "text-tiny"}
     model: Any = load(out / "text-tiny", dtype="float32")
-    assert (model.vocabulary.size, model.grid.num_tokens) == (49, 128)
+    assert (model.vocabulary.size, model.catalog.defaults.length) == (49, 128)
     assert model.scheduler_config == {"_class_name": "LogLinearNoise", "eps": 1e-3}
 
 
@@ -150,5 +150,5 @@ def test_chorale_tiny_ends_with_a_measured_folder(tmp_path: Path) -> None:
     assert set(report["interval"]) == {"free", "harmonised", "real"}
     assert report["chord"]["reference"]["estimate"] > 0.6
     model: Any = load(tmp_path / "out" / "chorale-tiny", dtype="float32")
-    assert model.grid.num_tokens == 256
-    assert model.grid.height == 4
+    assert model.catalog.defaults.length == 256
+    assert (model.catalog.modality, model.token_grid(256).height) == ("music", 4)

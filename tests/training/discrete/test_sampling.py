@@ -21,7 +21,7 @@ class Exact:
 
     vocabulary = SimpleNamespace(size=3)
     shapes = SimpleNamespace(length=2)
-    scheduler_config = {"_class_name": "LogLinearNoise", "eps": 1e-3}
+    sigma_max = 6.9
 
     def __init__(self) -> None:
         self.calls = 0

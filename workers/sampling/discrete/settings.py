@@ -29,6 +29,8 @@ OWN_OPTIONS: dict[str, tuple[str, ...]] = {
 """Correctors, and the options that mean something under each."""
 CORRECTORS = tuple(OWN_OPTIONS)
 _LEAST = {"num_tokens": 1, "vocab_size": 2, "updates": 0, "sweeps": 0, "spacing": 1}
+DEFAULT_SIGMA_MAX = 6.0
+"""Where one token in 400 is still its own."""
 _ALWAYS = ("grid", "sigma_max", "sigma_min", "denoise")
 
 
@@ -60,7 +62,7 @@ class Settings:
     vocab_size: int
     corrector: str = "blocks"
     predictor: str = "tweedie"
-    sigma_max: float = 6.0
+    sigma_max: float = DEFAULT_SIGMA_MAX
     sigma_min: float = 0.01
     grid: str | Callable[[int], Grid] = "geometric"
     denoise: bool = True

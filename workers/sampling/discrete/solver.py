@@ -12,6 +12,7 @@ from workers.sampling.discrete.given import Given
 from workers.sampling.discrete.plan import count_calls, plan_moves
 from workers.sampling.discrete.settings import Settings
 from workers.sampling.discrete.state import Move, TokenPoint, TokenState
+from workers.sampling.discrete.steps import Denoise, FirstStage, Predict, SecondStage
 
 
 class DiscreteSolver:
@@ -43,6 +44,17 @@ class DiscreteSolver:
         if state.place == len(self.moves) or bool(state.given.mask.all()):
             return None
         return TokenPoint(state.tokens, self.moves[state.place].sigma)
+
+    def purpose(self, state: TokenState) -> str:
+        """What the score asked for next is for: `predict`, `correct` or `denoise`.
+
+        Where a move leaves it to the next one, that one's.
+        """
+        rest = self.moves[state.place :]
+        move = next((each for each in rest if not each.leaves_ratios), rest[0])
+        if isinstance(move, Denoise):
+            return "denoise"
+        return "predict" if isinstance(move, Predict | FirstStage | SecondStage) else "correct"
 
     def tell(self, state: TokenState, ratios: Tensor) -> None:
         """Take the ratios (B, d, S) at the point last asked, and make all moves that need no other call.

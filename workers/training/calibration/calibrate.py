@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from protocol.calibration import CALIBRATION_FILE, Calibration, CalibrationPoint
 from protocol.drafts import even_nodes
 from protocol.methods import CACHES, FEW_STEP, FEWER_STEPS, JOIN, LEARNED
-from workers.models import Model, load
+from workers.models import Model, load, picture_model
 from workers.models.loading import locate
 from workers.training.calibration import depth_points, rivals, softcap_points
 from workers.training.calibration.notebook import Notebook, OutOfTime
@@ -68,10 +68,10 @@ def calibrate(
         The file, or None if time ran out before everything asked for was there.
 
     Raises:
-        ValueError: too few prompts.
+        ValueError: too few prompts, or a model of text or music.
     """
-    loaded = load(model, dtype=dtype)
-    compared = None if reference is None else load(reference, dtype=dtype)
+    loaded = picture_model(load(model, dtype=dtype))
+    compared = None if reference is None else picture_model(load(reference, dtype=dtype))
     prompts = choose_prompts(loaded, prompts_file, num_prompts)
     special = special_settings(loaded, compared).values()
     names = (loaded.base_digest[:12], digest_of(prompts), dtype, *special)

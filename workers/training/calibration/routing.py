@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from protocol.depths import line, span_of
-from protocol.shapes import FluxShapes, WanShapes
+from protocol.shapes import ModelShapes
 from workers.core import Schedule
 from workers.core.pare_router import DepthRouter, top_blocks
 
@@ -24,9 +24,7 @@ class Routing:
         return top_blocks(logits, self.depths[index])
 
 
-def routing_of(
-    router: DepthRouter | None, shapes: FluxShapes | WanShapes, schedule: Schedule
-) -> Routing | None:
+def routing_of(router: DepthRouter | None, shapes: ModelShapes, schedule: Schedule) -> Routing | None:
     """The line along this schedule, one evaluation a step; None where there is no router."""
     if router is None:
         return None

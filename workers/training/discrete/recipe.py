@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from protocol.vocabularies import CharacterVocabulary, ChoraleVocabulary
 from workers.models import load
 from workers.models.folder import digest_of
 from workers.models.sedd import Sedd
 from workers.models.sedd_pipeline import SeddPipeline, build
 from workers.models.sedd_pipeline import cast as cast_weights
-from workers.models.vocabulary import CharacterVocabulary, ChoraleVocabulary
 from workers.training.discrete.sampling import Given, sample_in_parts
 from workers.training.discrete.settings import SampleSettings, SeddSettings
 from workers.training.discrete.trainee import config_of

@@ -5,7 +5,6 @@ This is the plainest sampler, at as many evaluations as it needs: what is measur
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 
 import numpy as np
@@ -63,11 +62,6 @@ def euler(
         batch=count,
         given=given,
         generator=generator,
-        sigma_max=_sigma_max(model),
+        sigma_max=model.sigma_max,
         sigma_min=SIGMA_MIN,
     )
-
-
-def _sigma_max(model: Sedd) -> float:
-    noise = model.scheduler_config
-    return -math.log(noise["eps"]) if "eps" in noise else float(noise["sigma_max"])

@@ -21,7 +21,7 @@ from diffusers import AutoencoderKLWan
 from protocol.methods import FEW_STEP, FEWER_STEPS
 from protocol.plan import askable
 from workers.engine import Engine
-from workers.models import Model, load
+from workers.models import Model, load, picture_model
 from workers.models.few_steps import FewStepsSettings
 from workers.models.folder import digest_of
 from workers.training.clips import Frames, unique_clips
@@ -108,7 +108,7 @@ class WanTinyFewRecipe:
         settings = self.settings.evaluation
         clips = unique_clips(settings.num_clips, settings.seed, "heldout")
         reader = load_clip_reader(self.out / "judges" / READER_FILE)
-        model = load(self.folder, dtype="float32")
+        model = picture_model(load(self.folder, dtype="float32"))
         report: dict[str, Any] = settings.model_dump()
         for method in _ARMS:
             if self.deadline.passed():

@@ -24,8 +24,6 @@ class WanTinyTrainee(FlowTrainee[TextToVideo]):
     latent_shape = LATENT_SHAPE
     sigma_shift = SIGMA_SHIFT
 
-    settings: TransformerSettings
-
     def __init__(
         self,
         settings: TransformerSettings,
