@@ -114,13 +114,13 @@ class Program:
         (code,) = await until(look, f"end of {self.arguments}", timeout_s)
         return code
 
-    async def says(self, text: str, timeout_s: float = 30.0) -> None:
-        """Wait until the log holds `text`."""
+    async def says(self, *texts: str, timeout_s: float = 30.0) -> None:
+        """Wait until a line of the log holds all of `texts`."""
 
         async def look() -> bool:
-            return text in self.log.read_text()
+            return any(all(text in line for text in texts) for line in self.log.read_text().splitlines())
 
-        await until(look, f"{text!r} in {self.log}", timeout_s)
+        await until(look, f"{texts} in {self.log}", timeout_s)
 
     def family(self) -> list[psutil.Process]:
         """The process and all its descendants, the eldest first."""

@@ -52,7 +52,7 @@ async def test_a_worker_that_was_paused_loses_its_lease(
         assert [job.key for job in claim.jobs] == [key]
         await asyncio.sleep(max(0.0, stopped + 2 * LEASE_TTL_S - time.monotonic()))
         before = await snapshot(standing_desk)
-    await standing_worker.says(f"{key} is lost")
+    await standing_worker.says("the job is lost", key.id)
     assert await snapshot(standing_desk) == before
     assert (await standing_desk.record(key)).worker == "other"
     await other.release(key, "token-of-other")
