@@ -28,6 +28,11 @@ def mean(values: Floats) -> Floats:
     return np.asarray(values.mean(axis=-1))
 
 
+def median(values: Floats) -> Floats:
+    """The median over the last axis."""
+    return np.asarray(np.median(values, axis=-1))
+
+
 def tail_mean(values: Floats) -> Floats:
     """The mean of the worst (largest) 5 %, rounded up to whole values, over the last axis."""
     count = values.shape[-1]
