@@ -179,10 +179,13 @@ async def measure(model: Model, folder: Path, pairs: int, steps: int) -> np.ndar
             path(model, folder / "off", Silence(nowhere), None) as quiet,
             httpx.AsyncClient(timeout=120) as http,
         ):
-            for index in range(-WARM_UP, pairs):
-                arms = [(loud, True), (quiet, False)]
-                times = {on: await one(http, url, steps, on=on) for url, on in arms[:: 1 - 2 * (index % 2)]}
-                rows.append((times[True], times[False]))
+            try:
+                for index in range(-WARM_UP, pairs):
+                    arms = [(loud, True), (quiet, False)][:: 1 - 2 * (index % 2)]
+                    times = {on: await one(http, url, steps, on=on) for url, on in arms}
+                    rows.append((times[True], times[False]))
+            finally:
+                logging.disable(logging.NOTSET)
     return np.array(rows[WARM_UP:])
 
 
@@ -213,7 +216,8 @@ def page(report: dict[str, Any]) -> str:
     head = (
         "`OMP_NUM_THREADS=1 python -m benchmarks.telemetry_overhead`\n\n"
         f"Medians of {report['pairs']} pairs of pictures of {report['steps']} steps, flux-tiny at 64x64,"
-        f" with metrics, JSON logs and tracing on and off. Ceiling {report['ceiling']:g}. {report['machine']}.\n\n"
+        f" with metrics, JSON logs and tracing on and off. Ceiling {report['ceiling']:g}."
+        f" {report['machine']}.\n\n"
         "| | on, ms | off, ms | ratio | 95 % |\n|---|---|---|---|---|\n"
     )
     return head + "\n".join(rows) + "\n"

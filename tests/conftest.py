@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import os
 import sys
@@ -15,6 +16,16 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = [
     f"tests.plugins.{name}" for name in ("valkey", "s3", "otlp", "flux", "wan", "pare", "sequences")
 ]
+
+
+@pytest.fixture
+def written(logs_as_before: None) -> io.StringIO:
+    """What goes into this process' log from now on, as JSON."""
+    from protocol.logs import set_up
+
+    stream = io.StringIO()
+    set_up("json", "info", stream)
+    return stream
 
 
 @pytest.fixture(autouse=True)

@@ -12,7 +12,7 @@ from protocol.tracing import TraceContext
 from workers.engine import SampleFinished, Started, StepDone
 from workers.meter import Meter
 from workers.roster import HeldJob
-from workers.told import Began, Over, Staged, Stepped
+from workers.told import Began, Over, Stage, Staged, Stepped
 
 
 class Storyteller:
@@ -45,10 +45,7 @@ class Storyteller:
         )
 
     def encoded(self, job: HeldJob, event: Started) -> None:
-        if job.lease_name in self._leases:
-            self._meter.tell(
-                Staged(lease=job.lease_name, stage="encode", began_s=event.began_s, ended_s=event.ended_s)
-            )
+        self._staged(job, "encode", event.began_s, event.ended_s)
 
     def stepped(self, job: HeldJob, event: StepDone) -> None:
         if job.lease_name not in self._leases:
@@ -69,23 +66,11 @@ class Storyteller:
         )
 
     def decoded(self, job: HeldJob, event: SampleFinished) -> None:
-        if job.lease_name in self._leases:
-            self._meter.tell(
-                Staged(
-                    lease=job.lease_name,
-                    stage="decode",
-                    began_s=event.began_s,
-                    ended_s=event.ended_s,
-                    sample=event.sample,
-                )
-            )
+        self._staged(job, "decode", event.began_s, event.ended_s, event.sample)
 
     def stored(self, job: HeldJob, began_s: float) -> None:
         """Its files were stored just now."""
-        if job.lease_name in self._leases:
-            self._meter.tell(
-                Staged(lease=job.lease_name, stage="store", began_s=began_s, ended_s=time.time())
-            )
+        self._staged(job, "store", began_s, time.time())
 
     def end(self, job: HeldJob, outcome: str, code: str | None = None) -> None:
         """The lease ended just now: with the job, handed back, or lost."""
@@ -100,3 +85,10 @@ class Storyteller:
                     code=code,
                 )
             )
+
+    def _staged(
+        self, job: HeldJob, stage: Stage, began_s: float, ended_s: float, sample: int | None = None
+    ) -> None:
+        if job.lease_name in self._leases:
+            told = Staged(lease=job.lease_name, stage=stage, began_s=began_s, ended_s=ended_s, sample=sample)
+            self._meter.tell(told)

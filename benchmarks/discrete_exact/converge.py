@@ -10,16 +10,12 @@ from typing import Any
 
 from benchmarks.discrete_exact.enumerable import Enumerable, autoregressive, point_masses, total_variation
 from benchmarks.discrete_exact.kernels import run
+from benchmarks.discrete_exact.published import PUBLISHED
 from workers.sampling.discrete.plan import plan_moves
 from workers.sampling.discrete.settings import read_settings
 
 ARMS: dict[str, dict[str, Any]] = {
-    "Euler": {"corrector": "none", "predictor": "euler"},
-    "Tweedie": {"corrector": "none"},
-    "tau-leaping": {"corrector": "none", "predictor": "tau-leaping"},
-    "theta-trapezoidal": {"corrector": "none", "predictor": "theta-trapezoidal"},
-    "CTMC 1.5": {"corrector": "ctmc", "predictor": "euler"},
-    "exact L=1": {"corrector": "exact", "predictor": "euler"},
+    **PUBLISHED,
     "exact L=3": {"corrector": "exact", "predictor": "euler", "updates": 3},
     "gated": {"corrector": "gated", "predictor": "euler"},
     "stale L=2": {"corrector": "stale", "predictor": "euler", "updates": 2, "threshold": None},

@@ -14,16 +14,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from benchmarks.discrete_exact.chain import Chain, random_chain
+from benchmarks.discrete_exact.published import PUBLISHED
 from benchmarks.quality_vs_compute.store import Store
 from workers.sampling.discrete import sample
 
 SETTINGS: dict[str, dict[str, Any]] = {
-    "Euler": {"corrector": "none", "predictor": "euler"},
-    "Tweedie": {"corrector": "none"},
-    "tau-leaping": {"corrector": "none", "predictor": "tau-leaping"},
-    "theta-trapezoidal": {"corrector": "none", "predictor": "theta-trapezoidal"},
-    "CTMC 1.5": {"corrector": "ctmc", "predictor": "euler"},
-    "exact L=1": {"corrector": "exact", "predictor": "euler"},
+    **PUBLISHED,
     "Tweedie + exact L=1": {"corrector": "exact"},
     "stale L=.31d": {"corrector": "stale", "predictor": "euler", "threshold": None},
     "gadd-paper": {"corrector": "gadd-paper"},

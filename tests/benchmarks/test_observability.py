@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from benchmarks.observability.coverage import Asked
 from benchmarks.observability.drills import DRILLS, OBJECTIVES
+from benchmarks.observability.plot import draw
 from deploy.observability.alerts import alerts, alerts_file
 from deploy.observability.rules import rules_file
 
@@ -46,11 +46,6 @@ def test_drills_are_of_alerts_there_are_and_hold_enough_scrapes() -> None:
     assert alerts_file(OBJECTIVES)
 
 
-@pytest.mark.skipif(
-    find_spec("matplotlib") is None, reason="the page has plots, for which matplotlib is not here"
-)
 def test_the_page_is_drawn(tmp_path: Path) -> None:
-    from benchmarks.observability.plot import draw
-
     draw([asked(1, 2, 3), asked(reason="off"), asked(0, reason="quiet")], tmp_path / "page.png", "a page")
     assert (tmp_path / "page.png").read_bytes().startswith(b"\x89PNG")

@@ -17,20 +17,14 @@ import yaml
 from deploy.docker import install
 from deploy.dockerfile import DOCKERFILE, stages
 from server.settings import ServerSettings
+from tests.deploy.tools import ROOT, run
 from tests.plugins.valkey import free_port
 from workers.settings import WorkerSettings
 
-ROOT = Path(__file__).resolve().parents[2]
 COMPOSE = ROOT / "deploy" / "compose" / "docker-compose.yml"
 FINAL = ("server", "worker", "worker-cpu")
 WORKERS = FINAL[1:]
 each_final = pytest.mark.parametrize("target", FINAL)
-
-
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    """A tool of the environment's own."""
-    tool = Path(sys.executable).parent / words[0]
-    return subprocess.run([tool, *words[1:]], capture_output=True, text=True, cwd=ROOT, check=False)
 
 
 def test_hadolint_finds_nothing() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -13,14 +12,10 @@ from deploy.observability.__main__ import BOARDS
 from deploy.observability.alerts import alerts
 from deploy.observability.objectives import Objectives
 from deploy.observability.panels import all_queries
+from tests.deploy.tools import needs_promtool
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "prometheus"
 UNIT_TESTS = sorted(FOLDER.glob("*.test.yaml"))
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None,
-    reason="left out: promtool is missing (Debian package prometheus; .ci/run installs it)",
-)
 
 
 def promtool(*arguments: str) -> None:

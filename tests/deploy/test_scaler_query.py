@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pytest
 import yaml
 
 from deploy.render import objects
 from tests.deploy.charts import of_kind
+from tests.deploy.tools import needs_promtool
 
 GATEWAYS = 'namespace="rheostat",service="rheostat-gateway"'
 """How the chart's ServiceMonitor has the gateways' series labelled."""
-
-needs_promtool = pytest.mark.skipif(
-    shutil.which("promtool") is None, reason="left out: promtool (Debian's prometheus) is not installed"
-)
 
 
 def scaler(models: list[str], **scaling: Any) -> dict[str, Any]:

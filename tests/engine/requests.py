@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from typing import Any
 
+import torch
 from PIL.Image import Image
 
 from workers.engine import Engine, EngineEvent
@@ -24,6 +25,20 @@ def request(model: str = "plain", *, budget: float | None = None, **given: Any) 
         },
     }
     return body if budget is None else {**body, "compute_budget": budget}
+
+
+def diffusers_latents(pipeline: Any) -> torch.Tensor:
+    """What diffusers' own loop makes of `request()`, packed."""
+    latents: torch.Tensor = pipeline(
+        "a red apple",
+        height=64,
+        width=64,
+        num_inference_steps=3,
+        max_sequence_length=16,
+        generator=torch.Generator().manual_seed(7),
+        output_type="latent",
+    ).images
+    return latents
 
 
 def png(image: Image) -> bytes:

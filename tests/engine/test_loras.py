@@ -13,12 +13,10 @@ import torch
 from protocol.errors import InvalidRequest
 from protocol.jobs import GenerationRequest
 from protocol.resolve import resolve
-from tests.engine.requests import request
+from tests.engine.requests import diffusers_latents, request
 from tests.plugins.lora import add_lora
 from workers.engine import Engine, Result, self_test
 from workers.models import LoadOptions, load
-
-pytest.importorskip("peft", reason="peft is not installed (pip install rheostat[lora])")
 
 
 @pytest.fixture(scope="module")
@@ -51,15 +49,7 @@ def test_it_is_what_diffusers_makes_of_the_file(model: Any, folder: Path) -> Non
     pipeline.load_lora_weights(folder / "loras", weight_name="oil.safetensors", adapter_name="oil")
     pipeline.set_adapters(["oil"], [0.8])
     pipeline.set_progress_bar_config(disable=True)
-    theirs = pipeline(
-        "a red apple",
-        height=64,
-        width=64,
-        num_inference_steps=3,
-        max_sequence_length=16,
-        generator=torch.Generator().manual_seed(7),
-        output_type="latent",
-    ).images
+    theirs = diffusers_latents(pipeline)
     assert torch.equal(ours, theirs)
 
 

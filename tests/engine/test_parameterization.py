@@ -15,7 +15,7 @@ from torch import Tensor
 from protocol.plan import Plan
 from tests.acceleration.support import plan_for, run_one
 from tests.engine.clips import clip, reference
-from tests.engine.requests import request
+from tests.engine.requests import diffusers_latents, request
 from tests.models.networks import evaluate
 from tests.plugins.once import pipelines_in
 from tests.sampling.runs import walk
@@ -109,15 +109,7 @@ def test_the_engine_equals_diffusers_pipeline_on_converted_outputs(root: Path, n
         return (flow_by_hand(name, output, given["hidden_states"], sigma),)
 
     pipeline.transformer.forward = converted
-    theirs = pipeline(
-        "a red apple",
-        height=64,
-        width=64,
-        num_inference_steps=3,
-        max_sequence_length=16,
-        generator=torch.Generator().manual_seed(7),
-        output_type="latent",
-    ).images
+    theirs = diffusers_latents(pipeline)
     (ours,) = Engine(load(root / name, dtype="float32")).run([request(name)])
     torch.testing.assert_close(ours.samples[0].latents, theirs, rtol=1e-5, atol=1e-5)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip("triton")
+pytest.importorskip("triton", reason="Triton is not to be had here: it is there for Linux only")
 
 HERE = Path(__file__).parent
 pytestmark = pytest.mark.timeout(180)

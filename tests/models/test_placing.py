@@ -31,7 +31,6 @@ def test_narrow_weights_err_little_and_cost_the_same(
     flux_root: Path, load_flux: Callable[..., Any], weights: Any, bound: float
 ) -> None:
     """A weight is off by at most 1/255 of its row's largest in int8, by 1/16 of itself in float8 (3 bits)."""
-    pytest.importorskip("torchao", reason="torchao is not installed (pip install rheostat[narrow])")
     plain = load_flux()
     narrow = load(flux_root / "plain", dtype="float32", options=LoadOptions(weights=weights))
     self_test(narrow)

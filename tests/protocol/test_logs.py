@@ -24,13 +24,6 @@ class Terminal(io.StringIO):
         return True
 
 
-@pytest.fixture
-def written() -> io.StringIO:
-    stream = io.StringIO()
-    set_up("json", "info", stream)
-    return stream
-
-
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:
     return [json.loads(line) for line in stream.getvalue().splitlines()]
 

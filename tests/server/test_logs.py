@@ -7,17 +7,8 @@ import json
 from typing import Any
 
 import httpx
-import pytest
 
-from protocol.logs import set_up
 from tests.server.conftest import Gateways, Hire, body, ended
-
-
-@pytest.fixture
-def written() -> io.StringIO:
-    stream = io.StringIO()
-    set_up("json", "info", stream)
-    return stream
 
 
 def lines(stream: io.StringIO) -> list[dict[str, Any]]:

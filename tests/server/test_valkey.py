@@ -20,9 +20,10 @@ from server import valkey as module
 from server.valkey import EmbeddedValkey, ValkeyError
 
 PARENT = """
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from server.valkey import EmbeddedValkey
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs ignore it
 server = EmbeddedValkey(Path(sys.argv[1]))
 print(server.start(), server.pid, flush=True)
 time.sleep(60)

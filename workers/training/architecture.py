@@ -39,19 +39,22 @@ def build_autoencoder(scaling: float = 1.0, shift: float = 0.0) -> AutoencoderKL
     )
 
 
-def build_transformer() -> FluxTransformer2DModel:
-    """2 double and 6 single blocks of width 192, 6.7 M parameters, its modulations starting at zero."""
+def build_transformer(**size: int) -> FluxTransformer2DModel:
+    """2 double and 6 single blocks of width 192, 6.7 M parameters; its modulations and output start at zero.
+
+    Args:
+        size: what differs, by diffusers' names.
+    """
+    usual = {"num_layers": 2, "num_single_layers": 6, "num_attention_heads": 6}
     transformer = FluxTransformer2DModel(
         patch_size=1,
         in_channels=4 * LATENT_CHANNELS,
-        num_layers=2,
-        num_single_layers=6,
         attention_head_dim=32,
-        num_attention_heads=6,
         joint_attention_dim=TEXT_WIDTH,
         pooled_projection_dim=TEXT_WIDTH,
         guidance_embeds=False,
         axes_dims_rope=(8, 12, 12),
+        **{**usual, **size},
     )
     for name, module in transformer.named_modules():
         # adaLN-zero: every block starts as the identity, and the first prediction is zero.

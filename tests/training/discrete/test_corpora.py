@@ -121,7 +121,6 @@ def test_a_window_begins_what_sounds_into_it() -> None:
 
 def test_the_corpus_is_what_music21_has() -> None:
     """One piece parsed anew: the notes of BWV 253, bars after its pick-up."""
-    pytest.importorskip("music21")
     piece = chorale_corpus._parse("bach/bwv253")
     assert piece is not None
     known = {each.name: each for each in read_corpus(CORPUS_PATH)[0]}["bwv253"]

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import torch
-from diffusers import FluxTransformer2DModel
 from torch import Tensor, nn
 
 from workers.core.pare_router import TIME_CHANNELS, time_features
-from workers.training.architecture import LATENT_CHANNELS, TEXT_TOKENS, TEXT_WIDTH, latent_image_ids
+from workers.training.architecture import LATENT_CHANNELS, TEXT_TOKENS, build_transformer, latent_image_ids
 from workers.training.jlt.settings import NetworkSettings
 
 TOKEN_CHANNELS = 4 * LATENT_CHANNELS
@@ -44,7 +43,7 @@ class Denoiser(nn.Module):
 
     def __init__(self, settings: NetworkSettings, skip: bool) -> None:
         super().__init__()
-        self.transformer = build_transformer(settings)
+        self.transformer = build_transformer(**settings.model_dump())
         self.skip = FreeSkip() if skip else None
 
     def forward(self, noisy: Tensor, sigma: Tensor, pooled: Tensor, sequence: Tensor) -> Tensor:
@@ -65,24 +64,3 @@ class Denoiser(nn.Module):
             return_dict=False,
         )[0]
         return output if self.skip is None else output + self.skip(noisy, sigma)
-
-
-def build_transformer(settings: NetworkSettings) -> FluxTransformer2DModel:
-    """Heads of 32, its modulations and its output starting at zero."""
-    transformer = FluxTransformer2DModel(
-        patch_size=1,
-        in_channels=TOKEN_CHANNELS,
-        num_layers=settings.num_layers,
-        num_single_layers=settings.num_single_layers,
-        attention_head_dim=32,
-        num_attention_heads=settings.num_attention_heads,
-        joint_attention_dim=TEXT_WIDTH,
-        pooled_projection_dim=TEXT_WIDTH,
-        guidance_embeds=False,
-        axes_dims_rope=(8, 12, 12),
-    )
-    for name, module in transformer.named_modules():
-        if isinstance(module, nn.Linear) and ("norm" in name or name == "proj_out"):
-            nn.init.zeros_(module.weight)
-            nn.init.zeros_(module.bias)
-    return transformer

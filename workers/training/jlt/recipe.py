@@ -25,12 +25,9 @@ from workers.training.jlt.runs import Order, pool_path, run_all, states_of
 from workers.training.jlt.settings import Arm, JltSettings, Latents
 from workers.training.jlt.trainee import build_network
 from workers.training.pipeline_folder import place_pipeline
+from workers.training.recipes import SERVED_AS
 from workers.training.resumable import Deadline
 
-SERVED_AS = {
-    "defaults": {"width": 64, "height": 64, "num_inference_steps": 28},
-    "sizes": {"min_side": 32, "max_side": 128, "max_pixels": 16_384},
-}
 _FRAMES: tuple[Latents, ...] = ("plain", "whitened")
 
 
